@@ -1,0 +1,1 @@
+"""Measurements of mmevent; each module is run as ``python -m benchmarks.<name>``."""

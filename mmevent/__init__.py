@@ -1,0 +1,67 @@
+"""Find posts about an event from their text and images.
+
+The public names below are loaded on first use: ``import mmevent`` is quick and
+loads no torch, transformers, pandas or scikit-learn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmevent.detector import EventDetector
+    from mmevent.evaluation import Estimate, ForwardInTime, evaluate
+    from mmevent.fusion import fuse, pool_images
+    from mmevent.image import ImageClassifier
+    from mmevent.persistence import load
+    from mmevent.posts import duplicate_groups, to_posts
+    from mmevent.text import TextClassifier
+    from mmevent.tuning import tune_rule
+
+__version__ = "0.1.0"
+
+# A new public name is written here, in __all__ and under TYPE_CHECKING;
+# tests/test_import.py compares the three.
+_MODULE_OF = {
+    "Estimate": "evaluation",
+    "EventDetector": "detector",
+    "ForwardInTime": "evaluation",
+    "ImageClassifier": "image",
+    "TextClassifier": "text",
+    "duplicate_groups": "posts",
+    "evaluate": "evaluation",
+    "fuse": "fusion",
+    "load": "persistence",
+    "pool_images": "fusion",
+    "to_posts": "posts",
+    "tune_rule": "tuning",
+}
+
+__all__ = [
+    "Estimate",
+    "EventDetector",
+    "ForwardInTime",
+    "ImageClassifier",
+    "TextClassifier",
+    "__version__",
+    "duplicate_groups",
+    "evaluate",
+    "fuse",
+    "load",
+    "pool_images",
+    "to_posts",
+    "tune_rule",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'mmevent' has no attribute {name!r}")
+    value = getattr(import_module(f"mmevent.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,229 @@
+"""What the branches see of posts, and their probabilities on rows they never saw."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.parallel import Parallel, delayed
+
+from mmevent.exceptions import InputError
+from mmevent.tuning import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from mmevent.image_io import Images
+
+    IntArray = NDArray[np.intp]
+
+TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Side:
+    """Items that one kind of branch sees, with the post of each.
+
+    The text side has one item for each post that has text; the image side one for
+    each usable image, which weighs 1 / (usable images of its post).
+    """
+
+    items: Sequence[Any]
+    post: IntArray
+    weight: NDArray[np.float64]
+
+    def of(self, rows: IntArray, n_posts: int) -> IntArray:
+        """Positions of the items of some posts."""
+        wanted = np.zeros(n_posts, dtype=bool)
+        wanted[rows] = True
+        return np.flatnonzero(wanted[self.post])
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that branches can see of a table of posts."""
+
+    n_posts: int
+    text: Side
+    image: Side
+
+    @classmethod
+    def of(cls, posts: pd.DataFrame, images: Images, post: IntArray) -> Material:
+        """Take the texts and the usable images of posts from `to_posts`."""
+        texts = posts["text"].to_numpy(dtype=object)
+        has_text = np.array([text is not None for text in texts], dtype=bool)
+        usable = images.usable
+        count = np.bincount(post[usable], minlength=len(posts))
+        return cls(
+            len(posts),
+            Side(
+                texts[has_text], np.flatnonzero(has_text), np.ones(int(has_text.sum()))
+            ),
+            Side(images[usable], post[usable], 1.0 / count[post[usable]]),
+        )
+
+    def side(self, name: str) -> Side:
+        """The side that the branch of this name sees."""
+        return self.text if name == TEXT else self.image
+
+
+class Task(NamedTuple):
+    """Fit on some posts, predict others."""
+
+    train: IntArray
+    test: IntArray
+
+
+class Labels(NamedTuple):
+    """What branches learn from: events, and which posts belong together."""
+
+    event: NDArray[np.bool_]
+    group: IntArray
+
+
+def fit_branch(
+    branch: Any, side: Side, rows: IntArray, labels: Labels
+) -> Any | None:
+    """Fit a clone of a branch on some posts; None where it cannot learn from them.
+
+    It cannot where all items have the same label, or there are none.
+    """
+    chosen = side.of(rows, len(labels.event))
+    post = side.post[chosen]
+    event = labels.event[post]
+    if event.all() or not event.any():
+        return None
+    weight = side.weight[chosen]
+    arguments = {"groups": labels.group[post]}
+    if (weight != 1.0).any():
+        arguments["sample_weight"] = weight
+    fitted = clone(branch)
+    context, taken = _accepted(fitted, arguments)
+    with context:
+        fitted.fit(_select(side.items, chosen), event.astype(int), **taken)
+    return fitted
+
+
+def predict_branch(
+    fitted: Any | None, side: Side, chosen: IntArray, *, pos_label: Any = 1
+) -> NDArray[np.float64]:
+    """Probability of an event for some items; NaN where the branch gives none."""
+    if fitted is None or len(chosen) == 0:
+        return np.full(len(chosen), np.nan)
+    proba = np.asarray(fitted.predict_proba(_select(side.items, chosen)), dtype=float)
+    return proba[:, _positive_column(fitted, pos_label)]
+
+
+def run_tasks(
+    branches: Mapping[str, Any],
+    material: Material,
+    labels: Labels,
+    tasks: Sequence[Task],
+    *,
+    pos_label: Any = 1,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> list[dict[str, NDArray[np.float64]]]:
+    """Run each task with each branch: one probability per item of the tested posts.
+
+    Returns
+    -------
+    list of dict of str to ndarray
+        For each task and branch, an array over all items of the branch's side, NaN
+        outside the tested posts.
+    """
+    from tqdm import tqdm
+
+    def run(task: Task) -> dict[str, NDArray[np.float64]]:
+        return {name: probabilities(name, branch, task) for name, branch in named}
+
+    def probabilities(name: str, branch: Any, task: Task) -> NDArray[np.float64]:
+        side = material.side(name)
+        fitted = fit_branch(branch, side, task.train, labels)
+        tested = side.of(task.test, material.n_posts)
+        p = np.full(len(side.post), np.nan)
+        p[tested] = predict_branch(fitted, side, tested, pos_label=pos_label)
+        return p
+
+    named = list(branches.items())
+    bar = tqdm(tasks, desc="Fitting folds", unit="fold", disable=not verbose)
+    results: list[dict[str, NDArray[np.float64]]] = Parallel(
+        n_jobs=n_jobs, prefer="threads"
+    )(delayed(run)(task) for task in bar)
+    return results
+
+
+def merge(
+    results: Sequence[dict[str, NDArray[np.float64]]],
+) -> dict[str, NDArray[np.float64]]:
+    """Put the tested parts of several tasks together; no post is tested twice."""
+    merged = {name: p.copy() for name, p in results[0].items()}
+    for result in results[1:]:
+        for name, p in result.items():
+            merged[name] = np.where(np.isnan(p), merged[name], p)
+    return merged
+
+
+def to_evidence(
+    probabilities: Mapping[str, NDArray[np.float64]],
+    material: Material,
+    *,
+    pool: str = "auto",
+) -> Evidence:
+    """Turn one probability per item into one row per post."""
+    p_text = np.full(material.n_posts, np.nan)
+    if TEXT in probabilities:
+        p_text[material.text.post] = probabilities[TEXT]
+    images = {name: p for name, p in probabilities.items() if name != TEXT}
+    none = np.full(len(material.image.post), np.nan)
+    return Evidence.from_images(
+        p_text, images or {"image": none}, material.image.post, pool=pool
+    )
+
+
+def _select(items: Sequence[Any], chosen: IntArray) -> Sequence[Any]:
+    from mmevent.image_io import Images
+
+    if isinstance(items, Images):
+        return items[chosen]
+    return [items[i] for i in chosen]
+
+
+def _accepted(branch: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Which of groups and sample_weight the branch takes, and the context for it.
+
+    A meta-estimator (a pipeline, a voting ensemble) takes what its parts request by
+    scikit-learn's metadata routing.
+    """
+    from sklearn import config_context
+
+    named = signature(branch.fit).parameters
+    direct = {name: value for name, value in arguments.items() if name in named}
+    if "groups" in direct or not hasattr(branch, "get_metadata_routing"):
+        return nullcontext(), direct
+    with config_context(enable_metadata_routing=True):
+        routed = get_routing_for_object(branch).consumes("fit", arguments)
+    if not routed:
+        return nullcontext(), direct
+    taken = {name: value for name, value in arguments.items() if name in routed}
+    return config_context(enable_metadata_routing=True), taken
+
+
+def _positive_column(fitted: Any, pos_label: Any) -> int:
+    """Column of the positive class, of a branch that was fitted here or elsewhere."""
+    classes = list(fitted.classes_)
+    for positive in (pos_label, 1):
+        if positive in classes and len(classes) == 2:
+            return classes.index(positive)
+    raise InputError(
+        f"the branch {type(fitted).__name__} knows other classes: expected two, "
+        f"{pos_label!r} or 1 among them, got {classes}. Fit it with the same labels."
+    )

@@ -1,0 +1,201 @@
+"""The best threshold for a score, and the best (beta, threshold) for two sides.
+
+For a given weight and pool, beta and the threshold t are two cuts: t for posts without
+images and u = t / beta for posts with. F1 over the two cuts is a ratio of separable
+sums, which Dinkelbach's iteration maximises: for a given ratio r, maximise the sum over
+flagged posts of (2 y - r). The bounds on beta couple the cuts, so that each t allows a
+window of u, over which a maximum is taken.
+
+Source: Dinkelbach (1967), "On Nonlinear Fractional Programming", Management Science 13.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.intp]
+
+FLAG_ALL = float(np.nextafter(0.0, 1.0))
+TIE = 1e-12
+
+
+def best_threshold(score: ArrayLike, y: ArrayLike) -> tuple[float, float]:
+    """Find the threshold with the highest F1, exactly.
+
+    Parameters
+    ----------
+    score : array-like of shape (n_posts,)
+        A score of 0 is never flagged.
+    y : array-like of shape (n_posts,)
+        1 or True for an event.
+
+    Returns
+    -------
+    threshold : float
+        Midway between two distinct scores, never between ties; of several that do
+        equally well the greatest. The smallest positive float flags every post
+        with a score above 0.
+    f1 : float
+        F1 = 2 TP / (flagged + positives) at that threshold.
+
+    Examples
+    --------
+    >>> from mmevent.tuning import best_threshold
+    >>> threshold, f1 = best_threshold([0.9, 0.6, 0.4, 0.1], [1, 0, 1, 0])
+    >>> round(threshold, 3), round(f1, 3)
+    (0.25, 0.8)
+    """
+    s, event = np.asarray(score, dtype=np.float64), np.asarray(y, dtype=bool)
+    ascending, positive = np.sort(s), np.sort(s[event])
+    found = positive[positive > 0]
+    if len(found) == 0:
+        return FLAG_ALL, 0.0
+    cut = np.searchsorted(ascending, found, side="left")
+    tp = len(positive) - np.searchsorted(positive, found, side="left")
+    f1 = 2.0 * tp / (len(ascending) - cut + len(positive))
+    best = int(np.flatnonzero(f1 >= f1.max() - TIE)[-1])
+    lower = float(ascending[cut[best] - 1]) if cut[best] > 0 else 0.0
+    return midway(lower, float(found[best])), float(f1[best])
+
+
+def midway(lower: float, upper: float) -> float:
+    """Return a threshold that flags `upper` and not `lower`."""
+    if lower <= 0.0:
+        return FLAG_ALL
+    middle = 0.5 * (lower + upper)
+    return middle if lower < middle <= upper else upper
+
+
+@dataclass(frozen=True)
+class Side:
+    """Distinct scores above 0, descending, with what a cut below each of them flags.
+
+    A cut k flags the k greatest distinct scores.
+    """
+
+    values: FloatArray
+    flagged: IntArray
+    true: IntArray
+
+    @classmethod
+    def of(cls, score: FloatArray, event: NDArray[np.bool_]) -> Side:
+        """Sort the scores of one side, with their labels."""
+        order = np.argsort(-score)
+        order = order[score[order] > 0]
+        values = score[order]
+        last = np.flatnonzero(np.diff(values, append=-1.0))
+        true = np.cumsum(event[order])
+        return cls(values[last], np.append(0, last + 1), np.append(0, true[last]))
+
+    def edge(self, cut: int | IntArray) -> FloatArray:
+        """Least flagged score at `cut`; infinite where nothing is flagged."""
+        return np.append(np.inf, self.values)[cut]
+
+    def below(self, cut: int | IntArray) -> FloatArray:
+        """Greatest score that is not flagged at `cut`; 0 where all are."""
+        return np.append(self.values, 0.0)[cut]
+
+
+def best_cuts(
+    text: Side, image: Side, positives: int, bounds: tuple[float, float]
+) -> tuple[float, float, float]:
+    """Beta, threshold and F1 of the best pair of cuts.
+
+    Parameters
+    ----------
+    text, image : Side
+        Scores at beta = 1 of the posts without and with images.
+    positives : int
+        Events in all, those that can never be flagged included.
+    bounds : tuple of float
+        Least and greatest beta.
+    """
+    ratio, found = 0.5, None
+    while True:
+        gain_text = 2.0 * text.true - ratio * text.flagged
+        gain_image = 2.0 * image.true - ratio * image.flagged
+        cuts = _best_pair(text, image, gain_text, gain_image, bounds)
+        gain = gain_text[cuts[0]] + gain_image[cuts[1]] - ratio * positives
+        if found is not None and gain <= TIE * max(positives, 1):
+            break
+        found = cuts
+        flagged = int(text.flagged[cuts[0]] + image.flagged[cuts[1]])
+        true = int(text.true[cuts[0]] + image.true[cuts[1]])
+        ratio = 2.0 * true / (flagged + positives)
+    return *_beta_nearest_one(text, image, found, bounds), ratio
+
+
+def _best_pair(
+    text: Side,
+    image: Side,
+    gain_text: FloatArray,
+    gain_image: FloatArray,
+    bounds: tuple[float, float],
+) -> tuple[int, int]:
+    """The pair of cuts of the greatest gain that some beta within the bounds makes."""
+    cut = int(np.argmax(gain_text))
+    partner = int(np.argmax(gain_image))
+    first, last = _window(text, image, np.array([cut]), bounds)
+    if not first[0] <= partner <= last[0]:
+        first, last = _window(text, image, np.arange(len(gain_text)), bounds)
+        partners = _window_argmax(gain_image, first, last)
+        cut = int(np.argmax(gain_text + gain_image[partners]))
+        partner = int(partners[cut])
+    return cut, partner
+
+
+def _window(
+    text: Side, image: Side, cuts: IntArray, bounds: tuple[float, float]
+) -> tuple[IntArray, IntArray]:
+    """First and last cut of the image side that each cut of the text side allows."""
+    ascending = -image.values
+    first = np.searchsorted(ascending, -text.edge(cuts) / bounds[0], side="right")
+    last = np.searchsorted(ascending, -text.below(cuts) / bounds[1], side="left")
+    return first, last
+
+
+def _window_argmax(values: FloatArray, first: IntArray, last: IntArray) -> IntArray:
+    """Index of the maximum of values[first:last + 1], for each pair of ends.
+
+    A sparse table: the maximum over any window is that of the two overlapping
+    windows, of a power of two long, which cover it.
+    """
+    table = [np.arange(len(values))]
+    while 2 ** len(table) <= len(values):
+        half = 2 ** (len(table) - 1)
+        left, right = table[-1][:-half], table[-1][half:]
+        table.append(np.where(values[left] >= values[right], left, right))
+    level = np.frexp(last - first + 1)[1] - 1
+    result = np.empty(len(first), dtype=np.intp)
+    for size in np.unique(level):
+        rows = level == size
+        left = table[size][first[rows]]
+        right = table[size][last[rows] + 1 - 2**size]
+        result[rows] = np.where(values[left] >= values[right], left, right)
+    return result
+
+
+def _beta_nearest_one(
+    text: Side, image: Side, cuts: tuple[int, int], bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """Beta nearest 1 that lets one threshold make both cuts, and that threshold.
+
+    The ends of the interval of beta are not attained: it is kept a thousandth of
+    the interval's length away from them.
+    """
+    text_edge, text_below = float(text.edge(cuts[0])), float(text.below(cuts[0]))
+    image_edge, image_below = float(image.edge(cuts[1])), float(image.below(cuts[1]))
+    low = max(bounds[0], text_below / image_edge)
+    high = min(bounds[1], text_edge / image_below if image_below > 0 else np.inf)
+    inside = 1e-3 * (high - low)
+    beta = float(np.clip(1.0, low + inside, high - inside))
+    lower = max(text_below, beta * image_below)
+    upper = min(text_edge, beta * image_edge)
+    return beta, midway(lower, upper if np.isfinite(upper) else 2.0 * lower)

@@ -1,0 +1,162 @@
+"""Scores of posts by parameters that those posts did not choose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmevent._branches import Labels, Material, Task, merge, run_tasks, to_evidence
+from mmevent._folds import Folds, fold_numbers
+from mmevent._systems import System, fit_systems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from mmevent.tuning import Evidence, Search
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.intp]
+    Probabilities = dict[str, FloatArray]
+
+NESTED, CROSS_FITTED = "nested", "cross-fit"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an estimate is made from: branches, posts, labels, and how to tune."""
+
+    branches: Mapping[str, Any]
+    material: Material
+    labels: Labels
+    search: Search
+    threshold_of: Callable[[FloatArray, NDArray[np.bool_]], float]
+    pool: str = "auto"
+    pos_label: Any = 1
+    n_jobs: int | None = None
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """Scores and thresholds of every system on the posts that a fold tests.
+
+    Parameters
+    ----------
+    seed : int or None
+        Seed of the folds.
+    fold : ndarray of int of shape (n_posts,)
+        Fold that tests each post; -1 where none does.
+    scores, thresholds : dict of str to ndarray of shape (n_posts,)
+        By system; NaN where no fold tests a post.
+    parameters : list of dict
+        What each fold chose for the fused rule.
+    """
+
+    seed: int | None
+    fold: IntArray
+    scores: dict[str, FloatArray]
+    thresholds: dict[str, FloatArray]
+    parameters: list[dict[str, Any]]
+
+    def flagged(self, system: str) -> NDArray[np.bool_]:
+        """Posts whose score reaches the threshold of their fold."""
+        return self.scores[system] >= self.thresholds[system]
+
+
+def estimate(
+    job: Job, folds: Folds, kind: str | None
+) -> tuple[Evidence, IntArray, Run | None]:
+    """Out-of-fold probabilities of all posts, their folds, and the scores.
+
+    Nested: what is tuned for a fold comes from an inner cross-validation of its
+    training part. Cross-fitted: from the other folds' out-of-fold probabilities, or
+    the earlier folds' where folds run forward in time.
+    """
+    outer = folds.outer()
+    inner = [folds.inner(task.train) for task in outer] if kind == NESTED else []
+    results = run_tasks(
+        job.branches,
+        job.material,
+        job.labels,
+        [*outer, *(task for tasks in inner for task in tasks)],
+        pos_label=job.pos_label,
+        n_jobs=job.n_jobs,
+        verbose=job.verbose,
+    )
+    fold = fold_numbers(outer, job.material.n_posts)
+    evidence = _evidence(job, results[: len(outer)])
+    if kind is None:
+        return evidence, fold, None
+    run = _Collector(job, folds, fold)
+    start = len(outer)
+    for k, task in enumerate(outer):
+        if kind == NESTED:
+            chosen = results[start : start + len(inner[k])]
+            start += len(inner[k])
+            rows = np.concatenate([t.test for t in inner[k]])
+            run.add(k, _evidence(job, chosen), np.sort(rows), task, evidence)
+        else:
+            others = fold < k if folds.forward else fold != k
+            rows = np.flatnonzero(others & (fold >= 0))
+            run.add(k, evidence, rows, task, evidence)
+    return evidence, fold, run.finish()
+
+
+def _evidence(job: Job, results: Sequence[Probabilities]) -> Evidence:
+    return to_evidence(merge(results), job.material, pool=job.pool)
+
+
+class _Collector:
+    """Gathers the scores of each fold's tested posts."""
+
+    def __init__(self, job: Job, folds: Folds, fold: IntArray) -> None:
+        self.job, self.folds = job, folds
+        self.fold = fold.copy()
+        self.scores: dict[str, FloatArray] = {}
+        self.thresholds: dict[str, FloatArray] = {}
+        self.parameters: list[dict[str, Any]] = []
+
+    def add(
+        self, k: int, chosen_on: Evidence, rows: IntArray, task: Task, tested: Evidence
+    ) -> None:
+        """Tune all systems on some rows, and score the posts that fold k tests."""
+        event = self.job.labels.event[rows]
+        if not event.any() or event.all():
+            # The first block in time has no earlier one to choose from.
+            self.fold[task.test] = -1
+            return
+        systems, found = fit_systems(
+            chosen_on.take(rows),
+            event,
+            self.job.labels.group[rows],
+            self.job.search,
+            self.job.threshold_of,
+        )
+        self.parameters.append(
+            {
+                "seed": self.folds.seed,
+                "fold": k,
+                **asdict(found.rule),
+                "beta_identified": found.beta_identified,
+            }
+        )
+        for name, system in systems.items():
+            self._score(name, system, tested.take(task.test), task.test)
+
+    def _score(
+        self, name: str, system: System, evidence: Evidence, rows: IntArray
+    ) -> None:
+        for table in (self.scores, self.thresholds):
+            table.setdefault(name, np.full(len(self.fold), np.nan))
+        self.scores[name][rows] = system.score(evidence)
+        self.thresholds[name][rows] = system.threshold
+
+    def finish(self) -> Run:
+        """Return what was gathered."""
+        return Run(
+            self.folds.seed, self.fold, self.scores, self.thresholds, self.parameters
+        )

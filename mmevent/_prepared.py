@@ -1,0 +1,131 @@
+"""A table of posts made ready: its images examined, its duplicates found."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedKFold
+
+from mmevent._branches import Labels, Material
+from mmevent._groups import duplicates, normalise_text
+from mmevent.image_io import Images
+from mmevent.posts import connected_groups, flatten_images, to_posts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Posts from `to_posts`, with their images and the post of each image."""
+
+    posts: pd.DataFrame
+    images: Images
+    post: IntArray
+
+    @classmethod
+    def of(
+        cls,
+        posts: Any,
+        *,
+        columns: Mapping[str, Any] | None,
+        image_root: Any,
+        allow_outside_root: bool,
+        verbose: bool = False,
+    ) -> Prepared:
+        """Read posts in any form, and examine their images."""
+        table = to_posts(posts, columns=columns)
+        sources, post = flatten_images(table)
+        images = Images(
+            sources, image_root=image_root, allow_outside_root=allow_outside_root
+        )
+        return cls(table, images.scan(verbose=verbose), post)
+
+    def __len__(self) -> int:
+        return len(self.posts)
+
+    @cached_property
+    def material(self) -> Material:
+        """What the branches see."""
+        return Material.of(self.posts, self.images, self.post)
+
+    @cached_property
+    def n_usable(self) -> IntArray:
+        """Number of usable images of each post."""
+        return np.bincount(self.post[self.images.usable], minlength=len(self))
+
+    @cached_property
+    def duplicate(self) -> IntArray:
+        """Duplicate group of each post."""
+        return duplicates(self.posts["text"].tolist(), self.images, self.post)
+
+    def caller_groups(self, groups: NDArray[Any] | None) -> NDArray[Any] | None:
+        """The groups that were passed, joined with the column `group`."""
+        column = self.posts.get("group")
+        given = [g for g in (groups, column) if g is not None]
+        return connected_groups(*given) if given else None
+
+    @cached_property
+    def keys(self) -> list[set[str]]:
+        """Hashes of each post's id, normalised text and usable images.
+
+        Two posts that share one are the same post, or duplicates.
+        """
+        keys: list[set[str]] = [set() for _ in range(len(self))]
+        normal = [normalise_text(text or "") for text in self.posts["text"]]
+        named = "id" in self.posts and not self._ids_are_row_numbers()
+        for row, (text, identifier) in enumerate(
+            zip(normal, self.posts["id"], strict=True)
+        ):
+            if text:
+                keys[row].add(_short_hash("text", text))
+            if named:
+                keys[row].add(_short_hash("id", str(identifier)))
+        for row, digest, usable in zip(
+            self.post, self.images.digests, self.images.usable, strict=True
+        ):
+            if usable:
+                keys[row].add(_short_hash("image", digest))
+        return keys
+
+    def _ids_are_row_numbers(self) -> bool:
+        return self.posts["id"].tolist() == list(range(len(self)))
+
+    def data_hash(self, labels: Labels) -> str:
+        """Hash of texts, images and labels, by which training posts are known again."""
+        digest = hashlib.sha256()
+        for text in self.posts["text"]:
+            digest.update(f"{text!r}\n".encode())
+        for row, image in zip(self.post, self.images.digests, strict=True):
+            digest.update(f"{row} {image}\n".encode())
+        digest.update(labels.event.tobytes())
+        return digest.hexdigest()
+
+    def leakage(self, labels: Labels, n_folds: int, seed: int | None) -> dict[str, int]:
+        """Count the posts that a split of single posts would have leaked."""
+        group = labels.group
+        size = np.bincount(group)[group]
+        twins = 0
+        rarer = min(labels.event.sum(), (~labels.event).sum())
+        if 2 <= n_folds <= rarer:
+            ignoring = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+            for train, test in ignoring.split(group, labels.event):
+                twins += int(np.isin(group[test], group[train]).sum())
+        return {
+            "n_groups": len(np.unique(group)),
+            "posts_that_share_a_group": int((size > 1).sum()),
+            "posts_with_a_twin_had_groups_been_ignored": twins,
+        }
+
+
+def _short_hash(kind: str, value: str) -> str:
+    return hashlib.sha256(f"{kind}\0{value}".encode()).hexdigest()[:24]

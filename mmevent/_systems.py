@@ -1,0 +1,112 @@
+"""The fused rule and its baselines, each tuned on the same probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from mmevent._cuts import FLAG_ALL, best_threshold
+from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    Score = Callable[[Evidence], FloatArray]
+
+FUSED = "fused"
+BASELINES = ("flag all", "text only", "image only", "equal average", "stacking")
+
+
+@dataclass(frozen=True)
+class System:
+    """A way to score posts, with its threshold."""
+
+    score: Score
+    threshold: float
+
+
+def fit_systems(
+    evidence: Evidence,
+    event: NDArray[np.bool_],
+    groups: NDArray[np.intp],
+    search: Search,
+    threshold_of: Callable[[FloatArray, NDArray[np.bool_]], float],
+) -> tuple[dict[str, System], TuningResult]:
+    """Tune the fused rule and all baselines on out-of-fold probabilities.
+
+    Baselines that cannot differ from another, since no post has text or none has an
+    image, are left out.
+    """
+    found = tune_rule(evidence, event, groups=groups, search=search)
+
+    def tuned(score: Score) -> System:
+        return System(score, threshold_of(score(evidence), event))
+
+    systems = {"flag all": System(lambda e: np.ones(len(e)), FLAG_ALL)}
+    if evidence.has_text.any():
+        systems["text only"] = tuned(_text_score)
+    if evidence.has_image.any():
+        systems["image only"] = tuned(_best_key(_image_score, evidence, event))
+    if (evidence.has_text & evidence.has_image).any():
+        systems["equal average"] = tuned(_best_key(_average_score, evidence, event))
+        systems["stacking"] = tuned(_fit_stacking(evidence, event, found.rule))
+    systems[FUSED] = tuned(found.rule.score)
+    return systems, found
+
+
+def f1_threshold(score: FloatArray, event: NDArray[np.bool_]) -> float:
+    """The threshold with the highest F1."""
+    return best_threshold(score, event)[0]
+
+
+def _text_score(evidence: Evidence) -> FloatArray:
+    return np.nan_to_num(evidence.p_text)
+
+
+def _image_score(key: tuple[str, str]) -> Score:
+    return lambda evidence: np.nan_to_num(evidence.pooled[key])
+
+
+def _average_score(key: tuple[str, str]) -> Score:
+    return Rule(alpha=1.0, beta=1.0, pool=key[1], threshold=1.0, image=key[0]).score
+
+
+def _best_key(
+    make: Callable[[tuple[str, str]], Score],
+    evidence: Evidence,
+    event: NDArray[np.bool_],
+) -> Score:
+    """Choose the image branch and pool with the highest F1."""
+    scores = [make(key) for key in evidence.pooled]
+    return max(scores, key=lambda score: best_threshold(score(evidence), event)[1])
+
+
+def _fit_stacking(
+    evidence: Evidence, event: NDArray[np.bool_], rule: Rule
+) -> Score:
+    """Logistic regression on both logits, with indicators for what is missing."""
+    key = (rule.image, rule.pool)
+
+    def features(e: Evidence) -> FloatArray:
+        columns: list[Any] = []
+        for p in (e.p_text, e.pooled[key]):
+            missing = np.isnan(p)
+            clipped = np.clip(np.where(missing, 0.5, p), 1e-6, 1.0 - 1e-6)
+            columns += [np.log(clipped / (1.0 - clipped)), missing]
+        return np.column_stack(columns)
+
+    if event.all() or not event.any():
+        return lambda e: np.full(len(e), float(event.all()))
+    model = LogisticRegression().fit(features(evidence), event)
+
+    def score(e: Evidence) -> FloatArray:
+        p: FloatArray = model.predict_proba(features(e))[:, 1]
+        return np.where(e.has_text | ~np.isnan(e.pooled[key]), p, 0.0)
+
+    return score

@@ -1,0 +1,98 @@
+"""Checks on labels and groups, with their messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmevent.exceptions import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+def check_labels(
+    y: ArrayLike, n_posts: int, pos_label: Any = None
+) -> tuple[NDArray[np.bool_], NDArray[Any], Any]:
+    """Return which posts are events, the two classes sorted, and the positive one."""
+    labels = as_labels(y, n_posts)
+    missing = pd.isna(labels)
+    if missing.any():
+        raise InputError(
+            f"y has missing labels: expected one for each post, got none in "
+            f"{int(missing.sum())} of {n_posts}, first in rows "
+            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out."
+        )
+    try:
+        classes = np.unique(labels)
+    except TypeError as error:
+        raise InputError(
+            f"y mixes labels that cannot be compared: expected two numbers or two "
+            f"strings, got {error}. Convert the column."
+        ) from error
+    if len(classes) != 2:
+        raise InputError(
+            f"y has {len(classes)} classes: expected two, event and no event, got "
+            f"{classes[:5].tolist()}. Turn the labels into two classes, as "
+            f"y == 'protest' does."
+        )
+    positive = _positive(classes, pos_label)
+    return np.asarray(labels == positive, dtype=bool), classes, positive
+
+
+def _positive(classes: NDArray[Any], pos_label: Any) -> Any:
+    if pos_label is None:
+        if not all(isinstance(c, (int, float, np.number, np.bool_)) for c in classes):
+            raise InputError(
+                f"the positive class cannot be told from y: expected two numbers or "
+                f"booleans, of which the greater is positive, got {classes.tolist()}. "
+                f"Pass pos_label={classes.tolist()[1]!r}, or the other one."
+            )
+        return classes[1]
+    matches = np.flatnonzero(classes == pos_label)
+    if len(matches) != 1:
+        raise InputError(
+            f"pos_label={pos_label!r} is no label of y: expected one of "
+            f"{classes.tolist()}. Pass one of them."
+        )
+    return classes[matches[0]]
+
+
+def as_labels(y: ArrayLike, n_posts: int) -> NDArray[Any]:
+    """Return labels as an array of shape (n_posts,)."""
+    labels = y.to_numpy() if isinstance(y, (pd.Series, pd.Index)) else np.asarray(y)
+    if labels.shape != (n_posts,):
+        raise InputError(
+            f"y does not fit the posts: expected one label for each of {n_posts} "
+            f"posts, got shape {labels.shape}. Pass the labels of these posts, in "
+            f"their order."
+        )
+    if isinstance(y, (pd.Series, pd.Index)) and pd.api.types.is_bool_dtype(y.dtype):
+        return labels if labels.dtype == object else labels.astype(bool)
+    return labels
+
+
+def check_groups(groups: ArrayLike | None, n_posts: int) -> NDArray[Any] | None:
+    """Return the caller's groups as an array of shape (n_posts,), or None."""
+    if groups is None:
+        return None
+    array = (
+        groups.to_numpy() if isinstance(groups, pd.Series) else np.asarray(groups)
+    ).astype(object)
+    if array.shape != (n_posts,):
+        raise InputError(
+            f"groups do not fit the posts: expected one for each of {n_posts} posts, "
+            f"got shape {array.shape}. Pass the groups of these posts, in their order."
+        )
+    return array
+
+
+def check_some(n_posts: int, what: str) -> None:
+    """Refuse an empty table of posts."""
+    if n_posts == 0:
+        raise InputError(
+            f"there are no posts to {what}: expected at least one, got 0. Check the "
+            f"table or the filter that made it."
+        )

@@ -1,0 +1,36 @@
+"""Errors and warnings of mmevent. Each error is also a built-in type."""
+
+from __future__ import annotations
+
+__all__ = [
+    "InputError",
+    "MmeventError",
+    "MmeventWarning",
+    "ModelFolderError",
+    "ModelUnavailableError",
+    "UnusableInputWarning",
+]
+
+
+class MmeventError(Exception):
+    """Base of every error that mmevent raises on purpose."""
+
+
+class InputError(MmeventError, ValueError):
+    """Posts, labels, groups or a parameter are not what was expected."""
+
+
+class ModelUnavailableError(MmeventError, OSError):
+    """A pretrained model cannot be found, reached, or is not the one expected."""
+
+
+class ModelFolderError(MmeventError, ValueError):
+    """A saved detector cannot be written, or cannot be read back safely."""
+
+
+class MmeventWarning(UserWarning):
+    """Base of every warning that mmevent issues."""
+
+
+class UnusableInputWarning(MmeventWarning):
+    """Some images, texts or rows could not be used; the message has the count."""

@@ -1,0 +1,203 @@
+"""The alpha/beta rule: one score per post from its text and its images.
+
+Source: Zhang and Pan (2019), "CASM: A Deep-Learning Approach for Identifying
+Collective Action Events with Text and Image Data from Social Media",
+Sociological Methodology 49.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmevent.exceptions import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["POOLS", "applied_rule", "fuse", "pool_images"]
+
+POOLS = ("max", "mean", "noisy-or")
+
+
+def fuse(
+    p_text: ArrayLike, p_image: ArrayLike, *, alpha: float, beta: float = 1.0
+) -> FloatArray:
+    r"""Fuse the two probabilities of each post into one score.
+
+    ====  =============  =========  =========================================
+    text  usable images  rule       score
+    ====  =============  =========  =========================================
+    yes   yes            ``both``   beta * (p_text + alpha * p_image) / (1 + alpha)
+    yes   no             ``text``   p_text
+    no    yes            ``image``  beta * p_image (the limit of a large alpha)
+    no    no             ``none``   0, never an event
+    ====  =============  =========  =========================================
+
+    Parameters
+    ----------
+    p_text : array-like of shape (n_posts,)
+        Probability of an event from the text, in [0, 1]; NaN where there is none.
+    p_image : array-like of shape (n_posts,)
+        Pooled probability from the images, in [0, 1]; NaN where there is none.
+    alpha : float
+        Weight of the image against the text, in [0, inf).
+    beta : float, default=1.0
+        How much more (or less) a post with images counts than one without,
+        in (0, inf).
+
+    Returns
+    -------
+    ndarray of shape (n_posts,)
+        The score, in [0, max(1, beta)]. It is compared with a threshold and is
+        no probability.
+
+    Raises
+    ------
+    InputError
+        If alpha or beta is negative or not finite, beta is 0, the lengths
+        differ, or a probability lies outside [0, 1].
+
+    See Also
+    --------
+    pool_images : From one probability per image to one per post.
+
+    References
+    ----------
+    Zhang and Pan (2019), Sociological Methodology 49, the combination of the
+    text and image classifiers.
+
+    Examples
+    --------
+    >>> from mmevent import fuse
+    >>> nan = float("nan")
+    >>> fuse([0.8, 0.8, nan, nan], [0.2, nan, 0.2, nan], alpha=1.0, beta=1.5)
+    array([0.75, 0.8 , 0.3 , 0.  ])
+    """
+    _check_weight("alpha", alpha, minimum=0.0)
+    _check_weight("beta", beta, minimum=np.nextafter(0.0, 1.0))
+    text, image = _probabilities("p_text", p_text), _probabilities("p_image", p_image)
+    if text.shape != image.shape:
+        raise InputError(
+            f"p_text and p_image differ in length: expected one value a post in each, "
+            f"got {len(text)} and {len(image)}. Pool the images of each post first "
+            f"(pool_images)."
+        )
+    weight = alpha / (1.0 + alpha)
+    both = beta * ((1.0 - weight) * text + weight * image)
+    has_text, has_image = ~np.isnan(text), ~np.isnan(image)
+    return np.select(
+        [has_text & has_image, has_text, has_image], [both, text, beta * image], 0.0
+    )
+
+
+def applied_rule(p_text: ArrayLike, p_image: ArrayLike) -> NDArray[Any]:
+    """Name the case of the rule that applies to each post.
+
+    Parameters
+    ----------
+    p_text, p_image : array-like of shape (n_posts,)
+        As in :func:`fuse`; NaN where there is none.
+
+    Returns
+    -------
+    ndarray of shape (n_posts,)
+        ``"both"``, ``"text"``, ``"image"`` or ``"none"``.
+
+    Examples
+    --------
+    >>> from mmevent.fusion import applied_rule
+    >>> applied_rule([0.8, float("nan")], [0.2, float("nan")]).tolist()
+    ['both', 'none']
+    """
+    has_text = ~np.isnan(np.asarray(p_text, dtype=float))
+    has_image = ~np.isnan(np.asarray(p_image, dtype=float))
+    return np.select(
+        [has_text & has_image, has_text, has_image], ["both", "text", "image"], "none"
+    ).astype(object)
+
+
+def pool_images(
+    p_image: ArrayLike, post: ArrayLike, n_posts: int, *, pool: str = "max"
+) -> FloatArray:
+    """Pool the probabilities of each post's images into one.
+
+    Parameters
+    ----------
+    p_image : array-like of shape (n_images,)
+        Probability of an event from each usable image, in [0, 1]; a NaN counts
+        as an image that is not there.
+    post : array-like of int of shape (n_images,)
+        Row number of the post that each image belongs to, in [0, n_posts).
+    n_posts : int
+        Number of posts.
+    pool : {"max", "mean", "noisy-or"}, default="max"
+        ``noisy-or`` is 1 minus the product of (1 - p).
+
+    Returns
+    -------
+    ndarray of shape (n_posts,)
+        One probability a post, in [0, 1]; NaN where it has no usable image.
+
+    Raises
+    ------
+    InputError
+        If `pool` is unknown, a probability lies outside [0, 1], or the lengths
+        differ.
+
+    Examples
+    --------
+    >>> from mmevent import pool_images
+    >>> pool_images([0.2, 0.6, 0.5], [0, 0, 2], 3, pool="mean")
+    array([0.4, nan, 0.5])
+    """
+    p, row = _probabilities("p_image", p_image), np.asarray(post, dtype=np.intp)
+    if p.shape != row.shape:
+        raise InputError(
+            f"p_image and post differ in length: expected one post for each image, "
+            f"got {len(p)} and {len(row)}. Pass the row number of each image's post."
+        )
+    present = ~np.isnan(p)
+    p, row = p[present], row[present]
+    count = np.bincount(row, minlength=n_posts)
+    if pool == "max":
+        pooled = np.zeros(n_posts)
+        np.maximum.at(pooled, row, p)
+    elif pool == "mean":
+        total = np.bincount(row, weights=p, minlength=n_posts)
+        pooled = np.minimum(total / np.maximum(count, 1), 1.0)
+    elif pool == "noisy-or":
+        remaining = np.ones(n_posts)
+        np.multiply.at(remaining, row, 1.0 - p)
+        pooled = 1.0 - remaining
+    else:
+        raise InputError(
+            f"pool={pool!r} is not a way to pool images: expected one of "
+            f"{', '.join(POOLS)}. Choose one of them."
+        )
+    return np.where(count > 0, pooled, np.nan)
+
+
+def _check_weight(name: str, value: float, *, minimum: float) -> None:
+    if not np.isfinite(value) or value < minimum:
+        bound = "0 or greater" if minimum == 0.0 else "greater than 0"
+        raise InputError(
+            f"{name}={value} cannot weigh a post: expected a finite number, {bound}, "
+            f"got {value}. Pass another {name}, or let EventDetector find it."
+        )
+
+
+def _probabilities(name: str, values: ArrayLike) -> FloatArray:
+    p = np.asarray(values, dtype=np.float64)
+    if p.ndim != 1 or (p < 0).any() or (p > 1).any():
+        raise InputError(
+            f"{name} holds no probabilities: expected a sequence of numbers in "
+            f"[0, 1], NaN where missing, got shape {p.shape} with values from "
+            f"{np.nanmin(p) if p.size else 'nothing'} to "
+            f"{np.nanmax(p) if p.size else 'nothing'}. "
+            f"Take the column of the positive class of predict_proba."
+        )
+    return p

@@ -1,0 +1,419 @@
+"""Image sources to RGB pictures, or a status that says why not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from types import EllipsisType
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from mmevent._decoding import decode
+from mmevent.exceptions import InputError
+
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "STATUSES", "Images", "Source", "load_image"]
+
+STATUSES = (
+    "ok",
+    "missing file",
+    "corrupt",
+    "too large",
+    "remote",
+    "unsupported",
+    "outside root",
+)
+"""What can be said of a source; only ``"ok"`` is a usable image."""
+
+MAX_PIXELS = 89_478_485
+"""Most pixels of a picture: a quarter of a GiB as RGB, Pillow's own default."""
+
+MAX_BYTES = 200_000_000
+"""Most bytes of an encoded picture."""
+
+Source: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image"
+    " | Mapping[str, Any]"
+)
+
+_REMOTE = re.compile(
+    r"\s*(?:[a-z][a-z0-9+.\-]+:/|(?:data|file|blob|cid|mailto):|//|\\\\)",
+    re.IGNORECASE,
+)
+
+# O_NONBLOCK: a FIFO put there after the check must not hang; O_NOFOLLOW: the path
+# that was checked has no links left. Windows lacks both.
+_OPEN_FLAGS = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
+    _OPEN_FLAGS |= getattr(os, _flag, 0)
+
+
+def load_image(
+    source: Source,
+    *,
+    image_root: str | os.PathLike[str] | None = None,
+    allow_outside_root: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Image.Image | None, str]:
+    """Read one source as an RGB image, or say why it cannot be used.
+
+    No source raises an error, and none is fetched from a network.
+
+    Parameters
+    ----------
+    source : str, path, bytes, PIL.Image.Image, or mapping
+        A mapping has the keys ``"bytes"`` and ``"path"``, as in the package datasets;
+        the bytes are used where they are not None.
+    image_root : str or path, default=None
+        Folder against which relative paths resolve; None is the working folder.
+    allow_outside_root : bool, default=False
+        Whether files whose real location, links followed, is outside ``image_root``
+        may be opened.
+    max_pixels : int, default=89478485
+        Most pixels (width times height), judged from the header, before decoding.
+
+    Returns
+    -------
+    image : PIL.Image.Image or None
+        Mode RGB; None unless the status is ``"ok"``. Rotated as EXIF says,
+        transparent parts on white, the first frame of an animation. 16 bits a channel
+        are scaled to 8; other integers and floats from their own range to 0 to 255.
+    status : str
+        One of ``STATUSES``:
+
+        - ``"ok"``
+        - ``"missing file"``: no such file, or it cannot be opened
+        - ``"corrupt"``: empty, or begins as an image and does not decode to its end
+        - ``"too large"``: more than ``max_pixels`` or 200 MB, or a decompression bomb
+          in Pillow's judgement
+        - ``"remote"``: a URL of any scheme, ``data:`` and ``file:`` included, or a
+          path on another machine (``//host/...``)
+        - ``"unsupported"``: not a JPEG (or MPO), PNG, GIF, WebP, BMP, TIFF, JPEG 2000,
+          AVIF, or, where the package pillow-heif is installed, HEIF image (an HTML
+          page saved as .jpg, for instance); or not a file (a folder, a device)
+        - ``"outside root"``: lies outside ``image_root``, and was not opened
+
+    Raises
+    ------
+    InputError
+        If ``image_root`` is not a folder, or ``max_pixels`` is not above 0.
+
+    Notes
+    -----
+    Pillow's global settings are read but never changed: where
+    ``ImageFile.LOAD_TRUNCATED_IMAGES`` was set elsewhere, truncated files decode, and
+    ``Image.MAX_IMAGE_PIXELS`` is a limit beside ``max_pixels``.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from mmevent.image_io import load_image
+    >>> image, status = load_image(Image.new("CMYK", (4, 3)))
+    >>> image.mode, image.size, status
+    ('RGB', (4, 3), 'ok')
+    >>> load_image("https://example.org/photo.jpg")
+    (None, 'remote')
+    >>> load_image(b"<html>Page not found</html>")
+    (None, 'unsupported')
+    """
+    if not max_pixels > 0:
+        raise InputError(
+            f"max_pixels={max_pixels!r} is not a number of pixels: expected an integer "
+            f"above 0. Leave it out for the default, {MAX_PIXELS}."
+        )
+    root = check_image_root(image_root)
+    return _load(_unwrap(source), root, allow_outside_root, max_pixels)
+
+
+def check_image_root(image_root: str | os.PathLike[str] | None) -> str:
+    """Return the real path of ``image_root`` (None: the working folder)."""
+    if image_root is None:
+        return os.path.realpath(os.getcwd())
+    if not isinstance(image_root, (str, os.PathLike)):
+        raise InputError(
+            f"image_root={image_root!r} is not a path: expected a folder as str or "
+            f"pathlib.Path, or None for the working folder, and got "
+            f"{type(image_root).__name__}. Pass the folder that holds the images."
+        )
+    if not os.path.isdir(image_root):
+        found = "a file" if os.path.exists(image_root) else "nothing"
+        raise InputError(
+            f"image_root={os.fspath(image_root)!r} is not an existing folder: expected "
+            f"the folder against which image paths resolve, and found {found} there. "
+            "Create it or correct the path; relative paths start at the working "
+            f"folder, {os.getcwd()!r}."
+        )
+    return os.path.realpath(image_root)
+
+
+class Images(Sequence[Image.Image]):
+    """A lazy sequence of RGB images.
+
+    A picture is decoded when it is asked for and is not kept, so that any number fits
+    into memory. It can be indexed as an array of shape (n,): by a number, which
+    decodes that image, or by a slice, a mask or an array of numbers, which gives
+    another `Images` and decodes nothing.
+
+    Parameters
+    ----------
+    sources : sequence of str, path, bytes, PIL.Image.Image or mapping
+        As in `load_image`.
+    image_root, allow_outside_root
+        As in `load_image`; ``image_root`` is resolved at once, so that a later change
+        of the working folder has no effect.
+
+    Raises
+    ------
+    InputError
+        If ``image_root`` is not a folder, or, when indexed by a number, if that image
+        is not usable.
+
+    See Also
+    --------
+    load_image : Read one source.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from mmevent.image_io import Images
+    >>> images = Images([Image.new("L", (2, 2)), b"", "https://example.org/a.png"])
+    >>> images.statuses.tolist()
+    ['ok', 'corrupt', 'remote']
+    >>> usable = images[images.usable]
+    >>> usable.shape, usable[0].mode
+    ((1,), 'RGB')
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        image_root: str | os.PathLike[str] | None = None,
+        allow_outside_root: bool = False,
+    ) -> None:
+        root = check_image_root(image_root)
+        self._store = _Store(list(sources), root, allow_outside_root)
+        self._rows: NDArray[np.intp] = np.arange(len(self._store.sources))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, key: int | np.integer[Any]) -> Image.Image: ...
+    @overload
+    def __getitem__(
+        self, key: slice | ArrayLike | tuple[slice | ArrayLike, EllipsisType]
+    ) -> Images: ...
+    def __getitem__(self, key: Any) -> Image.Image | Images:
+        """Return the image at one position, or the `Images` at several."""
+        if isinstance(key, tuple):
+            if len(key) != 2 or key[1] is not Ellipsis:
+                raise IndexError(f"Images has one axis, and got an index of {len(key)}")
+            key = key[0]
+        if not isinstance(key, slice):
+            key = np.asarray(key)
+            if key.size == 0:
+                key = key.astype(np.intp)
+        rows = self._rows[key]
+        if rows.ndim == 0:
+            return self._store.load(int(rows))
+        if rows.ndim > 1:
+            raise IndexError(f"Images has one axis, and got an index of {rows.ndim}")
+        subset = object.__new__(Images)
+        subset._store = self._store
+        subset._rows = rows
+        return subset
+
+    def __repr__(self) -> str:
+        return f"<Images: {len(self)} sources, root {self._store.root!r}>"
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the sequence as an array, ``(n,)``."""
+        return (len(self),)
+
+    @property
+    def sources(self) -> list[Source]:
+        """The sources as they were given."""
+        return [self._store.sources[row] for row in self._rows]
+
+    @property
+    def statuses(self) -> NDArray[np.str_]:
+        """Status of each source, one of ``STATUSES``; shape (n,).
+
+        The first use reads and decodes each distinct source once.
+        """
+        self.scan()
+        return self._store.statuses[self._rows]
+
+    @property
+    def digests(self) -> NDArray[np.str_]:
+        """SHA-256 of each source's bytes, in hexadecimal; shape (n,).
+
+        Empty where nothing was read. A ``PIL.Image`` has no file: its digest is that
+        of its size and RGB pixels, and never equals a file's. The first use reads and
+        decodes each distinct source once.
+        """
+        self.scan()
+        return self._store.digests[self._rows]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Whether the status is ``"ok"``; shape (n,)."""
+        return np.equal(self.statuses, "ok")
+
+    def scan(self, *, verbose: bool = False) -> Images:
+        """Read each distinct source that was not read yet, for status and digest.
+
+        Parameters
+        ----------
+        verbose : bool, default=False
+            Whether to show a progress bar on the standard error.
+
+        Returns
+        -------
+        Images
+            The same object.
+        """
+        self._store.scan(self._rows, verbose)
+        return self
+
+
+class _Store:
+    """Sources with what is known of them, shared by an `Images` and its selections."""
+
+    def __init__(
+        self, sources: list[Source], root: str, allow_outside_root: bool
+    ) -> None:
+        self.sources = sources
+        self.root = root
+        self.allow_outside_root = allow_outside_root
+        width = max(map(len, STATUSES))
+        self.statuses = np.zeros(len(sources), dtype=f"<U{width}")
+        self.digests = np.zeros(len(sources), dtype="<U64")
+        self._by_key: dict[Hashable, tuple[str, str]] = {}
+        self._by_digest: dict[str, str] = {}
+
+    def load(self, row: int) -> Image.Image:
+        source = _unwrap(self.sources[row])
+        image, status = _load(source, self.root, self.allow_outside_root, MAX_PIXELS)
+        if image is None:
+            raise InputError(
+                f"image {_describe(source)} cannot be used, its status is {status!r}: "
+                "expected a picture that decodes. Select the usable ones first, "
+                "images[images.usable]."
+            )
+        return image
+
+    def scan(self, rows: NDArray[np.intp], verbose: bool) -> None:
+        unread = rows[self.statuses[rows] == ""]
+        if not len(unread):
+            return
+        from tqdm import tqdm
+
+        for row in tqdm(
+            unread, desc="Reading images", unit="image", disable=not verbose
+        ):
+            source = _unwrap(self.sources[row])
+            key = _key(source)
+            if key not in self._by_key:
+                self._by_key[key] = self._examine(source)
+            self.statuses[row], self.digests[row] = self._by_key[key]
+
+    def _examine(self, source: Any) -> tuple[str, str]:
+        if isinstance(source, Image.Image):
+            image, status = decode(source, MAX_PIXELS)
+            return status, "" if image is None else _digest_pixels(image)
+        content = _read(source, self.root, self.allow_outside_root)
+        if isinstance(content, str):
+            return content, ""
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in self._by_digest:
+            self._by_digest[digest] = decode(content, MAX_PIXELS)[1]
+        return self._by_digest[digest], digest
+
+
+def _load(
+    source: Any, root: str, allow_outside_root: bool, max_pixels: int
+) -> tuple[Image.Image | None, str]:
+    if isinstance(source, Image.Image):
+        return decode(source, max_pixels)
+    content = _read(source, root, allow_outside_root)
+    if isinstance(content, str):
+        return None, content
+    return decode(content, max_pixels)
+
+
+def _unwrap(source: Any) -> Any:
+    """Return the bytes of a mapping of datasets, or else its path."""
+    if not isinstance(source, Mapping) or not ("bytes" in source or "path" in source):
+        return source
+    content = source.get("bytes")
+    return source.get("path") if content is None else content
+
+
+def _key(source: Any) -> Hashable:
+    """Return what two equal sources share; the store keeps the objects alive."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)):
+        return os.fsdecode(source)
+    return id(source)
+
+
+def _describe(source: Any) -> str:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"of {len(source)} bytes"
+    return repr(source)
+
+
+def _digest_pixels(image: Image.Image) -> str:
+    digest = hashlib.sha256(f"RGB {image.width}x{image.height}\n".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def _read(source: Any, root: str, allow_outside_root: bool) -> bytes | str:
+    """Return the bytes of a source, or (a str) the status that it gets instead."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        content = bytes(source)
+        return "too large" if len(content) > MAX_BYTES else content
+    if source is None:
+        return "missing file"
+    if not isinstance(source, (str, os.PathLike)):
+        return "unsupported"
+    path = os.fsdecode(source)
+    if not path.strip():
+        return "missing file"
+    if _REMOTE.match(path):
+        return "remote"
+    try:
+        real = os.path.realpath(os.path.join(root, path))
+        if not allow_outside_root and not Path(real).is_relative_to(root):
+            return "outside root"
+        if not stat.S_ISREG(os.stat(real).st_mode):
+            return "unsupported"
+        descriptor = os.open(real, _OPEN_FLAGS)
+    except (OSError, ValueError):  # ValueError: NUL or lone surrogate in the path
+        return "missing file"
+    return _read_descriptor(descriptor)
+
+
+def _read_descriptor(descriptor: int) -> bytes | str:
+    with open(descriptor, "rb") as stream:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return "unsupported"
+        if found.st_size > MAX_BYTES:
+            return "too large"
+        try:
+            content = stream.read(MAX_BYTES + 1)
+        except OSError:
+            return "corrupt"
+    return "too large" if len(content) > MAX_BYTES else content

@@ -1,0 +1,203 @@
+"""Tiny models with random weights, and no network for any test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Read when the libraries are first imported: one thread a test process, an empty hub
+# cache, and no offline mode that would hide an attempt to use the network.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="mmevent-hub-")
+for _name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT"):
+    os.environ.pop(_name, None)
+
+WORDS = (
+    "a after also and at by city crowd day dog flag for good great home in is it love "
+    "march morning my near no not of on our people police protest rally sign square "
+    "strike sunny the they this to today tree union very was we weather with workers"
+).split()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+
+@pytest.fixture
+def network_attempts() -> list[str]:
+    """What tried to use the network so far; a test that expects some clears it."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _no_network(
+    monkeypatch: pytest.MonkeyPatch, network_attempts: list[str]
+) -> Iterator[None]:
+    """Refuse every connection and name look-up, and fail the test that tried one."""
+    connect = socket.socket.connect
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        network_attempts.append(repr(args[:2]))
+        raise OSError(f"no network in tests: {args[:2]!r}")
+
+    def connect_local(self: socket.socket, address: Any) -> None:
+        if self.family != getattr(socket, "AF_UNIX", None):
+            refuse(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_local)
+    monkeypatch.setattr(socket.socket, "connect_ex", connect_local)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket, "gethostbyname", refuse)
+    yield
+    assert not network_attempts
+
+
+@pytest.fixture(scope="session")
+def tiny_text_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a 2-layer BERT with 16 dimensions that reads 24 tokens."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny_text_model")
+    tokenizer = _word_pieces()
+    tokenizer.save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+        initializer_range=0.3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_image_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a 2-stage ResNet with 8 features that sees 16 x 16 pixels."""
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+    from transformers.models.convnext import ConvNextImageProcessorPil
+
+    folder = tmp_path_factory.mktemp("tiny_image_model")
+    ConvNextImageProcessorPil(size={"shortest_edge": 16}).save_pretrained(folder)
+    config = ResNetConfig(
+        embedding_size=4,
+        hidden_sizes=[4, 8],
+        depths=[1, 1],
+        layer_type="basic",
+        num_labels=3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ResNetForImageClassification(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_timm_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a 1-layer vision transformer of timm that sees 16 x 16 pixels."""
+    pytest.importorskip("timm")
+    import torch
+    from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
+
+    folder = tmp_path_factory.mktemp("tiny_timm_model")
+    config = TimmWrapperConfig.from_dict(
+        {
+            "architecture": "vit_tiny_patch16_224",
+            "num_classes": 3,
+            "label_names": ["calm", "crowd", "police"],
+            "model_args": {
+                "img_size": 16,
+                "patch_size": 8,
+                "embed_dim": 8,
+                "depth": 1,
+                "num_heads": 2,
+            },
+            "pretrained_cfg": {
+                "input_size": [3, 16, 16],
+                "interpolation": "bicubic",
+                "crop_pct": 0.9,
+                "mean": [0.5, 0.5, 0.5],
+                "std": [0.5, 0.5, 0.5],
+            },
+        }
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        TimmWrapperForImageClassification(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Sixty texts: every second one is about a protest."""
+    rng = np.random.default_rng(0)
+    about = (WORDS, ["protest", "march", "police", "strike", "crowd", "rally"])
+    return [
+        " ".join(
+            [*rng.choice(WORDS, size=4), *rng.choice(about[i % 2], size=3), str(i)]
+        )
+        for i in range(60)
+    ]
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """Forty pictures of 20 x 24 pixels: every second one is rather red."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, size=(40, 24, 20, 3))
+    pixels[1::2, ..., 0] = rng.integers(150, 256, size=(20, 24, 20))
+    return [Image.fromarray(p.astype(np.uint8)) for p in pixels]
+
+
+def _word_pieces() -> Any:
+    """Return a tokenizer that knows `WORDS` and single ASCII characters."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+    pieces = [*special, *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=24,
+    )
+
+
+@pytest.fixture
+def changed_copy(tmp_path: Path) -> Any:
+    """Return a function that copies a model's folder, to be changed by a test."""
+
+    def copy(folder: str) -> Path:
+        return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+    return copy
