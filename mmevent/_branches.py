@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -71,7 +72,7 @@ class Material:
         )
 
     def side(self, name: str) -> Side:
-        """The side that the branch of this name sees."""
+        """Return the side that the branch of this name sees."""
         return self.text if name == TEXT else self.image
 
 
@@ -113,13 +114,17 @@ def fit_branch(
 
 
 def predict_branch(
-    fitted: Any | None, side: Side, chosen: IntArray, *, pos_label: Any = 1
+    fitted: Any | None,
+    side: Side,
+    chosen: IntArray,
+    *,
+    classes: tuple[Any, Any] = (0, 1),
 ) -> NDArray[np.float64]:
     """Probability of an event for some items; NaN where the branch gives none."""
     if fitted is None or len(chosen) == 0:
         return np.full(len(chosen), np.nan)
     proba = np.asarray(fitted.predict_proba(_select(side.items, chosen)), dtype=float)
-    return proba[:, _positive_column(fitted, pos_label)]
+    return proba[:, _positive_column(fitted, classes)]
 
 
 def run_tasks(
@@ -128,11 +133,14 @@ def run_tasks(
     labels: Labels,
     tasks: Sequence[Task],
     *,
-    pos_label: Any = 1,
+    classes: tuple[Any, Any] = (0, 1),
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> list[dict[str, NDArray[np.float64]]]:
     """Run each task with each branch: one probability per item of the tested posts.
+
+    `classes` are the caller's labels of no event and of an event, which a frozen
+    branch may have been fitted with; a branch that is fitted here learns 0 and 1.
 
     Returns
     -------
@@ -150,7 +158,7 @@ def run_tasks(
         fitted = fit_branch(branch, side, task.train, labels)
         tested = side.of(task.test, material.n_posts)
         p = np.full(len(side.post), np.nan)
-        p[tested] = predict_branch(fitted, side, tested, pos_label=pos_label)
+        p[tested] = predict_branch(fitted, side, tested, classes=classes)
         return p
 
     named = list(branches.items())
@@ -217,13 +225,14 @@ def _accepted(branch: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, An
     return config_context(enable_metadata_routing=True), taken
 
 
-def _positive_column(fitted: Any, pos_label: Any) -> int:
-    """Column of the positive class, of a branch that was fitted here or elsewhere."""
-    classes = list(fitted.classes_)
-    for positive in (pos_label, 1):
-        if positive in classes and len(classes) == 2:
-            return classes.index(positive)
+def _positive_column(fitted: Any, classes: tuple[Any, Any]) -> int:
+    """Column of an event, of a branch that was fitted here or elsewhere."""
+    known = list(fitted.classes_)
+    if isinstance(fitted, FrozenEstimator) and set(known) == set(classes):
+        return known.index(classes[1])
+    if set(known) == {0, 1}:
+        return known.index(1)
     raise InputError(
-        f"the branch {type(fitted).__name__} knows other classes: expected two, "
-        f"{pos_label!r} or 1 among them, got {classes}. Fit it with the same labels."
+        f"the branch {type(fitted).__name__} knows other classes: expected "
+        f"{list(classes)} or [0, 1], got {known}. Fit it with the same labels."
     )

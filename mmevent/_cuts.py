@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FLAG_ALL = float(np.nextafter(0.0, 1.0))
 TIE = 1e-12
+GAIN_TIE = 1e-9
 
 
 def best_threshold(score: ArrayLike, y: ArrayLike) -> tuple[float, float]:
@@ -117,19 +118,20 @@ def best_cuts(
     bounds : tuple of float
         Least and greatest beta.
     """
-    ratio, found = 0.5, None
+    ratio, improved = 0.5, False
     while True:
         gain_text = 2.0 * text.true - ratio * text.flagged
         gain_image = 2.0 * image.true - ratio * image.flagged
         cuts = _best_pair(text, image, gain_text, gain_image, bounds)
         gain = gain_text[cuts[0]] + gain_image[cuts[1]] - ratio * positives
-        if found is not None and gain <= TIE * max(positives, 1):
+        if improved and gain <= TIE * max(positives, 1):
             break
-        found = cuts
+        improved = True
         flagged = int(text.flagged[cuts[0]] + image.flagged[cuts[1]])
         true = int(text.true[cuts[0]] + image.true[cuts[1]])
         ratio = 2.0 * true / (flagged + positives)
-    return *_beta_nearest_one(text, image, found, bounds), ratio
+    ties = _ties(text, image, gain_text, gain_image, bounds)
+    return *_beta_nearest_one(text, image, ties, bounds), ratio
 
 
 def _best_pair(
@@ -139,7 +141,7 @@ def _best_pair(
     gain_image: FloatArray,
     bounds: tuple[float, float],
 ) -> tuple[int, int]:
-    """The pair of cuts of the greatest gain that some beta within the bounds makes."""
+    """Find the pair of cuts of the greatest gain that a beta within bounds makes."""
     cut = int(np.argmax(gain_text))
     partner = int(np.argmax(gain_image))
     first, last = _window(text, image, np.array([cut]), bounds)
@@ -182,20 +184,53 @@ def _window_argmax(values: FloatArray, first: IntArray, last: IntArray) -> IntAr
     return result
 
 
+def _ties(
+    text: Side,
+    image: Side,
+    gain_text: FloatArray,
+    gain_image: FloatArray,
+    bounds: tuple[float, float],
+) -> tuple[IntArray, IntArray]:
+    """All feasible pairs of cuts of the greatest gain.
+
+    Gains are whole multiples of 1 / (flagged + positives): any two that differ, differ
+    by more than the tolerance here.
+    """
+    pair = _best_pair(text, image, gain_text, gain_image, bounds)
+    enough = gain_text[pair[0]] + gain_image[pair[1]] - GAIN_TIE
+    cuts = np.flatnonzero(gain_text >= enough - gain_image.max())
+    first, last = _window(text, image, cuts, bounds)
+    if len(cuts) > 1:
+        partners = _window_argmax(gain_image, first, last)
+        reached = gain_text[cuts] + gain_image[partners] >= enough
+        cuts, first, last = cuts[reached], first[reached], last[reached]
+    found = [
+        np.arange(i, j + 1)[gain_image[i : j + 1] >= enough - gain_text[cut]]
+        for cut, i, j in zip(cuts, first, last, strict=True)
+    ]
+    return np.repeat(cuts, [len(row) for row in found]), np.concatenate(found)
+
+
 def _beta_nearest_one(
-    text: Side, image: Side, cuts: tuple[int, int], bounds: tuple[float, float]
+    text: Side,
+    image: Side,
+    cuts: tuple[IntArray, IntArray],
+    bounds: tuple[float, float],
 ) -> tuple[float, float]:
-    """Beta nearest 1 that lets one threshold make both cuts, and that threshold.
+    """Beta nearest 1 that lets one threshold make both of some cuts, and the threshold.
 
     The ends of the interval of beta are not attained: it is kept a thousandth of
     the interval's length away from them.
     """
-    text_edge, text_below = float(text.edge(cuts[0])), float(text.below(cuts[0]))
-    image_edge, image_below = float(image.edge(cuts[1])), float(image.below(cuts[1]))
-    low = max(bounds[0], text_below / image_edge)
-    high = min(bounds[1], text_edge / image_below if image_below > 0 else np.inf)
+    text_edge, text_below = text.edge(cuts[0]), text.below(cuts[0])
+    image_edge, image_below = image.edge(cuts[1]), image.below(cuts[1])
+    with np.errstate(divide="ignore"):
+        low = np.maximum(bounds[0], text_below / image_edge)
+        high = np.minimum(bounds[1], text_edge / image_below)
     inside = 1e-3 * (high - low)
-    beta = float(np.clip(1.0, low + inside, high - inside))
-    lower = max(text_below, beta * image_below)
-    upper = min(text_edge, beta * image_edge)
+    betas = np.clip(1.0, low + inside, high - inside)
+    best = int(np.argmin(np.abs(np.log(betas))))
+    beta = float(betas[best])
+    lower = float(max(text_below[best], beta * image_below[best]))
+    upper = float(min(text_edge[best], beta * image_edge[best]))
     return beta, midway(lower, upper if np.isfinite(upper) else 2.0 * lower)

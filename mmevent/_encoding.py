@@ -290,10 +290,10 @@ def embed(
         new = [key for key in first if key not in known]
         with tqdm(
             total=len(new),
-            desc=f"{encoder.kind}s",
+            desc=f"Encoding {encoder.kind}s",
             unit=encoder.kind,
             file=sys.stderr,
-            disable=not verbose,
+            disable=not verbose or not new,
         ) as bar:
             rows = encoder.encode(
                 Selected(items, [first[key] for key in new]),

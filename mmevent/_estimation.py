@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from mmevent._branches import Labels, Material, Task, merge, run_tasks, to_evidence
 from mmevent._folds import Folds, fold_numbers
@@ -35,7 +36,7 @@ class Job:
     search: Search
     threshold_of: Callable[[FloatArray, NDArray[np.bool_]], float]
     pool: str = "auto"
-    pos_label: Any = 1
+    classes: tuple[Any, Any] = (0, 1)
     n_jobs: int | None = None
     verbose: bool = False
 
@@ -63,7 +64,7 @@ class Run:
     parameters: list[dict[str, Any]]
 
     def flagged(self, system: str) -> NDArray[np.bool_]:
-        """Posts whose score reaches the threshold of their fold."""
+        """Return which posts' score reaches the threshold of their fold."""
         return self.scores[system] >= self.thresholds[system]
 
 
@@ -83,7 +84,7 @@ def estimate(
         job.material,
         job.labels,
         [*outer, *(task for tasks in inner for task in tasks)],
-        pos_label=job.pos_label,
+        classes=job.classes,
         n_jobs=job.n_jobs,
         verbose=job.verbose,
     )
@@ -93,7 +94,8 @@ def estimate(
         return evidence, fold, None
     run = _Collector(job, folds, fold)
     start = len(outer)
-    for k, task in enumerate(outer):
+    bar = tqdm(outer, desc="Tuning the rule", unit="fold", disable=not job.verbose)
+    for k, task in enumerate(bar):
         if kind == NESTED:
             chosen = results[start : start + len(inner[k])]
             start += len(inner[k])

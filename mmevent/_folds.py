@@ -98,8 +98,8 @@ class ForwardInTime:
             )
 
     def _blocks(self, times: NDArray[Any]) -> IntArray:
-        shares = np.arange(1, self.n_splits + 1) / (self.n_splits + 1)
-        starts = np.sort(times)[(shares * len(times)).astype(int)]
+        numbers = np.arange(1, self.n_splits + 1)
+        starts = np.sort(times)[numbers * len(times) // (self.n_splits + 1)]
         block = np.searchsorted(starts, times, side="right")
         if len(np.unique(block)) < self.n_splits + 1:
             raise InputError(
@@ -108,6 +108,10 @@ class ForwardInTime:
                 f"n_splits."
             )
         return block
+
+
+class _OwnFolds(StratifiedGroupKFold):
+    """What an int makes: stratified folds of groups and duplicates together."""
 
 
 class Folds:
@@ -159,7 +163,7 @@ class Folds:
                     f"{name}={cv} makes no folds: expected 2 or more, or a splitter. "
                     f"The default is 5."
                 )
-            return StratifiedGroupKFold(int(cv), shuffle=True, random_state=self.seed)
+            return _OwnFolds(int(cv), shuffle=True, random_state=self.seed)
         if not hasattr(cv, "split"):
             raise InputError(
                 f"{name}={cv!r} splits nothing: expected an integer, or a splitter "
@@ -170,47 +174,53 @@ class Folds:
     @property
     def leaves_groups_out(self) -> bool:
         """Whether a caller's splitter leaves whole caller's groups out."""
-        return not isinstance(self.cv, (StratifiedGroupKFold, ForwardInTime))
+        return not isinstance(self.cv, (_OwnFolds, ForwardInTime))
 
     def check(self) -> None:
         """Refuse folds that cannot be made, before any model is loaded."""
         for task in self.outer():
             if self.inner_cv is not None:
                 self.inner(task.train)
-        self.dropped = 0
 
     def outer(self) -> list[Task]:
-        """The outer folds."""
-        return self._tasks(self.cv, np.arange(len(self.posts)), "cv")
+        """The outer folds; `dropped` counts the training rows that they lost."""
+        tasks, self.dropped = self._tasks(self.cv, np.arange(len(self.posts)), "cv")
+        return tasks
 
     def inner(self, rows: IntArray) -> list[Task]:
         """The inner folds of a training part."""
-        return self._tasks(self.inner_cv, rows, "inner_cv")
+        return self._tasks(self.inner_cv, rows, "inner_cv")[0]
 
-    def _tasks(self, splitter: Any, rows: IntArray, name: str) -> list[Task]:
-        own = isinstance(splitter, (StratifiedGroupKFold, ForwardInTime))
+    def _tasks(
+        self, splitter: Any, rows: IntArray, name: str
+    ) -> tuple[list[Task], int]:
+        own = isinstance(splitter, (_OwnFolds, ForwardInTime))
         group = self.labels.group if own or self.caller is None else self.caller
         event = self.labels.event[rows]
-        if isinstance(splitter, StratifiedGroupKFold):
+        if isinstance(splitter, _OwnFolds):
             self._check_enough(rows, splitter.n_splits, name)
         posts = self.posts.iloc[rows]
         try:
             split = list(splitter.split(posts, event.astype(int), group[rows]))
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(
                 f"{name}={splitter!r} cannot split these {len(rows)} posts: {error}. "
                 f"Pass another splitter, or an integer for grouped folds."
             ) from error
-        tasks = [Task(rows[train], rows[test]) for train, test in split]
+        tasks = [
+            self._without_twins(Task(rows[train], rows[test])) for train, test in split
+        ]
         self._check_tasks(tasks, name)
-        return [self._without_twins(task) for task in tasks]
+        before = sum(len(train) for train, _ in split)
+        return tasks, before - sum(len(task.train) for task in tasks)
 
     def _without_twins(self, task: Task) -> Task:
         """Drop training rows with a duplicate, or a group-mate, in the test part."""
         twin = np.isin(self.duplicate[task.train], self.duplicate[task.test])
         if self.caller is not None:
             twin |= np.isin(self.caller[task.train], self.caller[task.test])
-        self.dropped += int(twin.sum())
         return Task(task.train[~twin], task.test)
 
     def _check_enough(self, rows: IntArray, n_splits: int, name: str) -> None:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mmevent._cache import shared_memo
 from mmevent._encoding import Encoder, embed, finite_rows
-from mmevent._head import fit_head
+from mmevent._head import check_head, fit_head
 from mmevent._loading import load_encoder
 from mmevent.exceptions import InputError, UnusableInputWarning
 
@@ -55,6 +55,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator):
         self, X: Any, y: ArrayLike, groups: ArrayLike | None, weight: ArrayLike | None
     ) -> None:
         batch_size = self._batch_size()
+        check_head(self.head, self.class_weight)
         items, keys, usable = self._items(X)
         labels = _labels(y, len(usable))
         group = _per_row("groups", groups, len(usable))

@@ -46,6 +46,7 @@ def fit_head(
     from sklearn import config_context
     from sklearn.utils import check_random_state
 
+    check_head(head, class_weight)
     labels = np.asarray(y)
     group = np.arange(len(labels)) if groups is None else np.asarray(groups)
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
@@ -57,6 +58,28 @@ def fit_head(
             return _fit_custom(head, embeddings, labels, weight, group, seed)
         weight = balanced_weight(labels, class_weight, weight)
         return _fit_logistic(embeddings, labels, weight, group, seed)
+
+
+def check_head(
+    head: object, class_weight: Mapping[Any, float] | str | None = None
+) -> None:
+    """Refuse what cannot be a head, or class weights, before anything is encoded."""
+    from sklearn.base import is_classifier
+
+    instance = hasattr(head, "fit") and not isinstance(head, type)
+    if head is not None and not (instance and is_classifier(head)):
+        msg = (
+            f"`head` must be None or a scikit-learn classifier; got {head!r}. Pass for "
+            f"example head=LinearSVC()."
+        )
+        raise InputError(msg)
+    known = class_weight is None or isinstance(class_weight, Mapping)
+    if not known and class_weight != "balanced":
+        msg = (
+            f"`class_weight` must be 'balanced', None or a mapping from label to "
+            f"weight; got {class_weight!r}. Use class_weight='balanced'."
+        )
+        raise InputError(msg)
 
 
 def balanced_weight(
@@ -74,14 +97,8 @@ def balanced_weight(
         return weight
     if isinstance(class_weight, Mapping):
         factors = np.array([class_weight.get(label, 1.0) for label in classes])
-    elif class_weight == "balanced":
-        factors = weight.sum() / (len(classes) * np.bincount(codes, weights=weight))
     else:
-        msg = (
-            f"`class_weight` must be 'balanced', None or a mapping from label to "
-            f"weight; got {class_weight!r}. Use class_weight='balanced'."
-        )
-        raise InputError(msg)
+        factors = weight.sum() / (len(classes) * np.bincount(codes, weights=weight))
     return np.asarray(weight * factors[codes], dtype=np.float64)
 
 
@@ -193,15 +210,9 @@ def _fit_custom(
     groups: NDArray[Any],
     seed: int | None,
 ) -> Any:
-    from sklearn.base import clone, is_classifier
+    from sklearn.base import clone
     from sklearn.calibration import CalibratedClassifierCV
 
-    if not hasattr(head, "fit") or not is_classifier(head):
-        msg = (
-            f"`head` must be None or a scikit-learn classifier; got {head!r}. Pass for "
-            f"example head=LinearSVC()."
-        )
-        raise InputError(msg)
     fitted = _seeded(clone(head), seed)
     weights = _weight_arguments(fitted, weight)
     if hasattr(fitted, "predict_proba"):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from mmevent.exceptions import InputError, ModelUnavailableError
 
 # Only what an encoder needs: no pickles, no ONNX or OpenVINO copies of the weights.
-_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_WANTED = ["*.json", "*.txt", "*.model", "*.codes", "*.safetensors"]
 _UNWANTED = ["onnx/*", "openvino/*", "*/*.safetensors"]
 _HUB_TIMEOUT = 8.0  # seconds until a hub that does not answer counts as unreachable
 

@@ -237,6 +237,11 @@ def _tokenizer(source: ModelSource, auto: Any) -> Any:
             )
     except Exception as error:
         raise unloadable(source, error) from error
+    # Without any file transformers makes up a tokenizer that knows no word.
+    names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
+    if not any((source.folder / name).is_file() for name in names):
+        problem = f"its tokenizer's file is missing ({' or '.join(sorted(names))})"
+        raise unloadable(source, ValueError(problem))
     if tokenizer.pad_token is None:
         raise unloadable(source, ValueError("its tokenizer has no padding token"))
     return tokenizer

@@ -69,7 +69,7 @@ class Prepared:
         return duplicates(self.posts["text"].tolist(), self.images, self.post)
 
     def caller_groups(self, groups: NDArray[Any] | None) -> NDArray[Any] | None:
-        """The groups that were passed, joined with the column `group`."""
+        """Return the groups that were passed, joined with the column `group`."""
         column = self.posts.get("group")
         given = [g for g in (groups, column) if g is not None]
         return connected_groups(*given) if given else None

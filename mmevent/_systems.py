@@ -60,11 +60,6 @@ def fit_systems(
     return systems, found
 
 
-def f1_threshold(score: FloatArray, event: NDArray[np.bool_]) -> float:
-    """The threshold with the highest F1."""
-    return best_threshold(score, event)[0]
-
-
 def _text_score(evidence: Evidence) -> FloatArray:
     return np.nan_to_num(evidence.p_text)
 
@@ -87,9 +82,7 @@ def _best_key(
     return max(scores, key=lambda score: best_threshold(score(evidence), event)[1])
 
 
-def _fit_stacking(
-    evidence: Evidence, event: NDArray[np.bool_], rule: Rule
-) -> Score:
+def _fit_stacking(evidence: Evidence, event: NDArray[np.bool_], rule: Rule) -> Score:
     """Logistic regression on both logits, with indicators for what is missing."""
     key = (rule.image, rule.pool)
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EventDetector"]
 
+AUTO = "auto"
+
 
 class EventDetector(ClassifierMixin, BaseEstimator):
     """Detect events in posts from their text and their images.
@@ -99,6 +101,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         The labels, sorted.
     pos_label_ : label
         The class of events.
+    label_name_ : str or None
+        Name of `y`, where it was a Series with one: the column of the labels.
     text_, image_ : classifier or None
         Branches refitted on all posts; None where a branch had nothing to learn from.
     alpha_, beta_, pool_, image_name_ : float, float, str, str
@@ -221,13 +225,16 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         UnusableInputWarning
             If none of the images can be used, or a branch cannot be fitted.
         """
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
         self._check_parameters()
         prepared = self._read(posts)
         check_some(len(prepared), "fit")
         labels, caller = self._labels(prepared, y, groups)
         self.classes_, self.pos_label_ = self._classes(y, len(prepared))
+        self.label_name_ = None if getattr(y, "name", None) is None else str(y.name)
         seed = self._seed()
-        folds = self._folds(prepared, labels, caller, seed)
+        folds = self._folds(prepared, labels, caller, seed, self._kind())
         folds.check()
         notes = self._notes(prepared)
         with shared_memo():
@@ -319,9 +326,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         score = rule.score(evidence)
         pooled = evidence.pooled[rule.image, rule.pool]
         names = _source_names(prepared)
-        negative = self.classes_[self.classes_ != self.pos_label_][0]
+        negative, positive = self._coding()
         prediction = np.where(
-            score >= self.threshold_, self.pos_label_, negative
+            score >= self.threshold_, positive, negative
         ).astype(self.classes_.dtype)
         return pd.DataFrame(
             {
@@ -392,6 +399,10 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         tags.non_deterministic = self.random_state is None
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether a fit has come to its end: `estimate_` is what it sets last."""
+        return "estimate_" in vars(self)
+
     # The rest is private.
 
     def _check_parameters(self) -> None:
@@ -407,10 +418,30 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 f"estimate={self.estimate!r} is not known: expected 'auto', 'nested', "
                 f"'cross-fit' or None. Choose one of them."
             )
+        self._check_branches()
         if self.text is None and self.image is None:
             raise InputError(
                 "text=None and image=None leave nothing to learn from: expected at "
                 "least one branch, got none. Leave one of them at 'auto'."
+            )
+
+    def _check_branches(self) -> None:
+        names = [name for name, _ in _named(self.image)]
+        if not names or TEXT in names or len(set(names)) < len(names):
+            raise InputError(
+                f"image={self.image!r} names no image branches: expected a list of "
+                f"(name, classifier) with distinct names other than {TEXT!r}, got the "
+                f"names {names}. Rename them, or pass image=None for no images."
+            )
+        for name, branch in ((TEXT, self.text), *_named(self.image)):
+            usable = hasattr(branch, "fit") and hasattr(branch, "predict_proba")
+            if branch is None or usable or (name in (TEXT, "image") and branch == AUTO):
+                continue
+            raise InputError(
+                f"the {name} branch {branch!r} is no classifier: expected one with fit "
+                f"and predict_proba, 'auto' or None, got {type(branch).__name__}. For "
+                f"a model by its name pass TextClassifier(model=...) or "
+                f"ImageClassifier(model=...)."
             )
 
     def _seed(self) -> int:
@@ -471,10 +502,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         labels: Labels,
         caller: NDArray[Any] | None,
         seed: int | None,
+        kind: str | None,
     ) -> Folds:
         return Folds(
             self.cv,
-            self.inner_cv if self._kind() == NESTED else None,
+            self.inner_cv if kind == NESTED else None,
             posts=prepared.posts,
             labels=labels,
             caller=caller,
@@ -520,7 +552,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                     stacklevel=3,
                 )
         given = (self.text, *dict(_named(self.image)).values())
-        if any(isinstance(branch, FrozenEstimator) for branch in given):
+        if any(_is_frozen(branch) for branch in given):
             notes.append("assumes that the frozen branch never saw these posts.")
         return notes
 
@@ -556,7 +588,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             search=self._search(seed),
             threshold_of=threshold_chooser(self.policy),
             pool=self.pool,
-            pos_label=self.pos_label_,
+            classes=self._coding(),
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
@@ -585,6 +617,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.cv_results_ = cv_results(
             result, evidence.take(tested), event, fold[tested]
         )
+
+    def _coding(self) -> tuple[Any, Any]:
+        """The labels of no event and of an event."""
+        first, second = self.classes_
+        return (first, second) if second == self.pos_label_ else (second, first)
 
     def _rule(self) -> Rule:
         return Rule(
@@ -644,7 +681,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             side = material.side(name)
             chosen = np.arange(len(side.post))
             probabilities[name] = predict_branch(
-                branch, side, chosen, pos_label=self.pos_label_
+                branch, side, chosen, classes=self._coding()
             )
         evidence = to_evidence(probabilities, material, pool=self.pool_)
         return evidence, probabilities[self.image_name_]
@@ -673,14 +710,17 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"these {len(prepared)} posts are not those of the training: expected "
                 f"the same {len(self.out_of_fold_)} posts, labels and order. To "
-                f"evaluate on other posts, pass held_out=True."
+                f"evaluate on other posts, pass held_out=True (--held-out on the "
+                f"command line)."
             )
+        kind = self._kind() or NESTED
         runs = []
         with shared_memo():
-            for seed in seeds:
-                folds = self._folds(prepared, labels, caller, int(seed))
-                job = self._job(prepared, labels, int(seed))
-                run = estimate(job, folds, self._kind() or NESTED)[2]
+            for seed in _checked_seeds(seeds):
+                folds = self._folds(prepared, labels, caller, seed, kind)
+                folds.check()
+                job = self._job(prepared, labels, seed)
+                run = estimate(job, folds, kind)[2]
                 assert run is not None
                 runs.append(run)
         return self._summary(
@@ -779,8 +819,30 @@ def to_rows(posts: Any, rows: NDArray[np.intp]) -> Any:
     return [posts[i] for i in rows]
 
 
+def _checked_seeds(seeds: Sequence[int]) -> list[int]:
+    try:
+        checked = [int(seed) for seed in seeds]
+    except (TypeError, ValueError):
+        checked = []
+    if not checked:
+        raise InputError(
+            f"seeds={seeds!r} gives no seed of the folds: expected a sequence of one "
+            f"integer or more. The default is (0,); five seeds are range(5)."
+        )
+    return checked
+
+
 def _named(image: Any) -> list[tuple[str, Any]]:
-    return image if isinstance(image, list) else [("image", image)]
+    if not isinstance(image, list):
+        return [("image", image)]
+    pairs = [pair for pair in image if isinstance(pair, tuple) and len(pair) == 2]
+    return pairs if len(pairs) == len(image) else []
+
+
+def _is_frozen(branch: Any) -> bool:
+    """Whether a branch, or a part of it, was fitted elsewhere."""
+    parts = branch.get_params().values() if hasattr(branch, "get_params") else ()
+    return any(isinstance(part, FrozenEstimator) for part in (branch, *parts))
 
 
 def _text_classifiers(branch: Any) -> list[TextClassifier]:

@@ -240,7 +240,9 @@ def summarise(
     }
     if not slices["with images"].any() or not slices["without images"].any():
         slices = {"all": tested}
-    figures = {name: _Figures(runs, event, cluster, rows) for name, rows in slices.items()}
+    figures = {
+        name: _Figures(runs, event, cluster, rows) for name, rows in slices.items()
+    }
     whole = figures["all"]
     if whole.resampling.small:
         notes.append(

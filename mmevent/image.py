@@ -165,11 +165,12 @@ def _images(X: Any) -> Images:
 
     if isinstance(X, Images):
         return X
+    one = isinstance(X, (str, bytes, Mapping, Image))
     try:
-        images = [] if isinstance(X, (str, bytes, Mapping, Image)) else list(X)
+        images = [] if one else list(X)
     except TypeError:
-        images = []
-    if not images and not (isinstance(X, Sequence) and len(X) == 0):
+        one = True
+    if one:
         msg = (
             f"X must be a sequence of images; got {type(X).__name__}. Pass a list of "
             f"PIL images, or Images(paths)."

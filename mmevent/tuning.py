@@ -332,9 +332,7 @@ def cv_results(
     results |= {
         f"param_{name}": np.ma.MaskedArray([p[name] for p in params]) for name in names
     }
-    results |= {
-        f"split{j}_test_score": per_split[:, j] for j in range(len(splits))
-    }
+    results |= {f"split{j}_test_score": per_split[:, j] for j in range(len(splits))}
     results["mean_test_score"] = per_split.mean(axis=1)
     results["std_test_score"] = per_split.std(axis=1)
     order = np.unique(-results["mean_test_score"], return_inverse=True)[1]
@@ -351,7 +349,9 @@ def f1_of(flagged: NDArray[np.bool_], event: NDArray[np.bool_]) -> float:
 
 
 def _best_of(rules: list[Rule], values: list[float]) -> Rule:
-    ties = [rule for rule, f1 in zip(rules, values, strict=True) if f1 >= max(values) - TIE]
+    ties = [
+        rule for rule, f1 in zip(rules, values, strict=True) if f1 >= max(values) - TIE
+    ]
     return min(ties, key=Rule.preference)
 
 
@@ -366,9 +366,7 @@ class _Space:
     beta_free: bool
 
     @classmethod
-    def of(
-        cls, evidence: Evidence, event: NDArray[np.bool_], search: Search
-    ) -> _Space:
+    def of(cls, evidence: Evidence, event: NDArray[np.bool_], search: Search) -> _Space:
         with_image = evidence.has_image
         text_only = evidence.has_text & ~with_image
         beta_free = all(
@@ -409,7 +407,7 @@ class _Space:
         return replace(rule, beta=beta, threshold=threshold), f1
 
     def at_beta_one(self, rule: Rule) -> tuple[Rule, float]:
-        """The rule with beta = 1 and the best threshold for it, and F1."""
+        """Return the rule with beta = 1 and the best threshold for it, and F1."""
         rule = replace(rule, beta=1.0)
         threshold, f1 = best_threshold(rule.score(self.evidence), self.event)
         return replace(rule, threshold=threshold), f1
@@ -466,7 +464,7 @@ def _run_study(space: _Space, search: Search) -> optuna.Study:
 def _simplest_within_one_se(
     space: _Space, groups: ArrayLike | None, rules: list[Rule], values: list[float]
 ) -> tuple[Rule, float]:
-    """The rule nearest to the equal average that does as well as the best.
+    """Choose the rule nearest to the equal average that does as well as the best.
 
     Each trial's rule is a candidate with its own beta and with beta = 1. The standard
     error of a difference of two F1 on the same posts comes from their linearisation:

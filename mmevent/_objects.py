@@ -1,0 +1,280 @@
+"""Fitted estimators to bytes and back, by skops: no pickle, and fixed trusted types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+from zipfile import ZIP_DEFLATED
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn import config_context
+from sklearn.ensemble._forest import BaseForest
+from sklearn.ensemble._gb import BaseGradientBoosting
+from sklearn.tree import BaseDecisionTree
+
+from mmevent.exceptions import ModelFolderError
+
+# What a folder may hold beside the estimators, arrays and plain values that skops
+# trusts by itself. None of them acts when it is built. What a file asks for is never
+# trusted because it asks for it.
+TRUSTED = [
+    "mmevent._demo.ImageStatistics",
+    "mmevent._folds.ForwardInTime",
+    "mmevent.image.ImageClassifier",
+    "mmevent.text.TextClassifier",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",  # the places that it points to are checked below
+    "sklearn.utils._bunch.Bunch",
+    *(
+        f"sklearn.gaussian_process.kernels.{name}"
+        for name in (
+            "CompoundKernel",
+            "ConstantKernel",
+            "DotProduct",
+            "Exponentiation",
+            "ExpSineSquared",
+            "Matern",
+            "Product",
+            "RBF",
+            "RationalQuadratic",
+            "Sum",
+            "WhiteKernel",
+        )
+    ),
+    *(
+        f"sklearn.model_selection._split.{name}"
+        for name in (
+            "GroupKFold",
+            "GroupShuffleSplit",
+            "KFold",
+            "LeaveOneGroupOut",
+            "LeaveOneOut",
+            "LeavePGroupsOut",
+            "LeavePOut",
+            "PredefinedSplit",
+            "RepeatedKFold",
+            "RepeatedStratifiedKFold",
+            "ShuffleSplit",
+            "StratifiedGroupKFold",
+            "StratifiedKFold",
+            "StratifiedShuffleSplit",
+            "TimeSeriesSplit",
+        )
+    ),
+]
+
+_REQUESTS = "_metadata_request"
+_METHODS = (
+    "fit",
+    "partial_fit",
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "score",
+    "split",
+    "transform",
+    "inverse_transform",
+)
+_PLAIN = (str, bytes, int, float, complex, np.generic, np.dtype, type(None))
+
+
+def to_bytes(value: Any, what: str) -> bytes:
+    """Return the skops file of a value, which is known to load back the same."""
+    from skops.io import dumps, loads
+
+    try:
+        copied = deepcopy(value)
+        _simplify(copied)
+        data: bytes = dumps(copied, compression=ZIP_DEFLATED)
+        untrusted = untrusted_types(data)
+        back = None if untrusted else loads(data, trusted=TRUSTED)
+    except Exception as error:  # whatever skops or a class of the caller's raises
+        raise ModelFolderError(
+            f"{what} cannot be saved: expected parts that skops can store, got "
+            f"{type(error).__name__}: {_first_line(error)}. {_WAY_OUT}"
+        ) from error
+    if untrusted:
+        raise ModelFolderError(
+            f"{what} cannot be saved: expected estimators of scikit-learn and mmevent "
+            f"and plain values, got {', '.join(untrusted)}, which a model folder does "
+            f"not load back. {_WAY_OUT}"
+        )
+    if not same(copied, back):
+        raise ModelFolderError(
+            f"{what} cannot be saved: expected parts that come back the same, got one "
+            f"that changes on the way, such as a mapping with True and False as keys. "
+            f"{_WAY_OUT}"
+        )
+    _restore(back)
+    return data
+
+
+_WAY_OUT = (
+    "Build it from their classes, without functions of your own; for a parameter "
+    "that only fitting needs, such as cv, call set_params(cv=5) before save."
+)
+
+
+def check_types(data: bytes, name: str) -> None:
+    """Refuse a skops file that is damaged or asks for types that are not trusted."""
+    try:
+        untrusted = untrusted_types(data)
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        raise _unreadable(name, error) from error
+    if untrusted:
+        raise ModelFolderError(
+            f"{name} asks for types that are not trusted: expected estimators of "
+            f"scikit-learn and mmevent, got {', '.join(untrusted)}. Nothing was "
+            f"loaded. Do not use this folder unless you know who made it; if you did, "
+            f"save it again with this version of mmevent."
+        )
+
+
+def from_bytes(data: bytes, name: str) -> Any:
+    """Build the value of a skops file."""
+    from skops.io import loads
+
+    try:
+        value = loads(data, trusted=TRUSTED)
+        _restore(value)
+    except Exception as error:
+        raise _unreadable(name, error) from error
+    return value
+
+
+def untrusted_types(data: bytes) -> list[str]:
+    """Return the types that a skops file asks for and that are not trusted."""
+    from skops.io import get_untrusted_types
+
+    return sorted(set(get_untrusted_types(data=data)) - set(TRUSTED))
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """Yield a value and all that it holds, each object once; no encoder's weights."""
+    seen: dict[int, Any] = {}
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, _PLAIN) or id(part) in seen:
+            continue
+        seen[id(part)] = part
+        yield part
+        left.extend(_held(part))
+
+
+def _held(part: Any) -> Iterable[Any]:
+    if isinstance(part, dict):
+        return list(part.values())
+    if isinstance(part, (list, tuple, set, frozenset)):
+        return part
+    if isinstance(part, np.ndarray):
+        return part.ravel().tolist() if part.dtype == object else ()
+    if isinstance(part, (type, FunctionType, BuiltinFunctionType)):
+        return ()
+    attributes = getattr(part, "__dict__", {})
+    return [held for name, held in attributes.items() if name != "_encoder"]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Tell whether two values are equal in type and in all that they hold."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, np.ma.MaskedArray):
+        return same(a.data, b.data) and same(np.array(a.mask), np.array(b.mask))
+    if isinstance(a, np.ndarray):
+        return _same_array(a, b)
+    if isinstance(a, dict):
+        return same(list(a), list(b)) and same(list(a.values()), list(b.values()))
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, (set, frozenset, FunctionType, type)):
+        return bool(a == b)
+    if isinstance(a, _PLAIN):
+        return bool(a == b) or (a != a and b != b)
+    if issparse(a):
+        x, y = a.tocoo(), b.tocoo()
+        return a.shape == b.shape and same([x.data, *x.coords], [y.data, *y.coords])
+    return same(a.__getstate__(), b.__getstate__())
+
+
+def _same_array(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.dtype == object:
+        return same(a.ravel().tolist(), b.ravel().tolist())
+    return a.tobytes() == b.tobytes()
+
+
+def _simplify(value: Any) -> None:
+    """Change, in a copy, what skops cannot write or writes slowly."""
+    for part in walk(value):
+        attributes = getattr(part, "__dict__", {})
+        if _REQUESTS in attributes:  # they refer to the estimator that holds them
+            requests = attributes[_REQUESTS]
+            attributes[_REQUESTS] = {
+                method: dict(getattr(requests, method).requests) for method in _METHODS
+            }
+        if isinstance(attributes.get("vocabulary_"), dict):
+            # A number of NumPy's would become a file of its own within the file.
+            words = attributes["vocabulary_"].items()
+            attributes["vocabulary_"] = {word: int(column) for word, column in words}
+
+
+def _restore(value: Any) -> None:
+    """Put metadata requests back, and check trees."""
+    with config_context(enable_metadata_routing=True):
+        for part in walk(value):
+            plain = getattr(part, "__dict__", {}).pop(_REQUESTS, {})
+            for method, requests in plain.items():
+                if requests and method in _METHODS:
+                    getattr(part, f"set_{method}_request")(**requests)
+            if isinstance(part, BaseDecisionTree):
+                _check_tree(part)
+            if isinstance(part, (BaseForest, BaseGradientBoosting)):
+                _check_trees(part)
+
+
+def _check_tree(estimator: Any) -> None:
+    """Refuse a tree whose nodes do not lead downwards, or look at absent features.
+
+    scikit-learn follows these numbers into memory without looking.
+    """
+    tree = getattr(estimator, "tree_", None)
+    if tree is None:
+        return
+    node = np.arange(tree.node_count)
+    left, right, feature = tree.children_left, tree.children_right, tree.feature
+    inner = (node < left) & (left < len(node)) & (node < right) & (right < len(node))
+    inner &= (feature >= 0) & (feature < estimator.n_features_in_)
+    whole = 0 < len(node) <= tree.capacity and bool(((left == -1) | inner).all())
+    if not whole or tree.n_features != estimator.n_features_in_:
+        raise ValueError("a tree has nodes that lead nowhere")
+
+
+def _check_trees(ensemble: Any) -> None:
+    """Refuse trees of other widths than their ensemble, which alone checks its input."""
+    trees = np.ravel(getattr(ensemble, "estimators_", []))
+    if any(tree.n_features_in_ != ensemble.n_features_in_ for tree in trees):
+        raise ValueError("a tree looks at other features than its ensemble")
+
+
+def _unreadable(name: str, error: Exception) -> ModelFolderError:
+    return ModelFolderError(
+        f"{name} cannot be read: expected a skops file of mmevent, got "
+        f"{type(error).__name__}: {_first_line(error)}. Copy the folder again, or "
+        f"save the detector again."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "no more is known"

@@ -1,0 +1,276 @@
+"""Arguments and options of the commands, with their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmevent._console import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PATH = click.Path(path_type=Path)
+
+
+def _column(our_name: str, meaning: str, flag: str | None = None) -> Any:
+    flag = flag or f"--{our_name.replace('_', '-')}-column"
+    destination = f"column_{our_name}"
+    return click.option(flag, destination, metavar="COLUMN", help=meaning)
+
+
+_TEXT = _column("text", "Column of the texts.  [default: text]")
+_IMAGES = _column(
+    "images",
+    'Column of the image paths, "|" between several in one cell.  [default: images]',
+)
+_ID = _column("id", "Column of the ids, each once.  [default: id, else row numbers]")
+_CREATED_AT = _column(
+    "created_at",
+    "Column of the times, in ISO 8601; for --forward-in-time.  [default: created_at]",
+)
+_GROUP = _column(
+    "group",
+    "Column of what belongs together (an author, an event): posts of one group are "
+    "never split between training and test. Duplicates are found by themselves.  "
+    "[default: group, if there is one]",
+    "--group",
+)
+_IMAGE_ROOT = click.option(
+    "--image-root",
+    type=_PATH,
+    metavar="FOLDER",
+    help="Folder that image paths start from; nothing outside it is opened.  "
+    "[default: the table's own folder]",
+)
+_OUTSIDE = click.option(
+    "--allow-outside-root", is_flag=True, help="Open images outside that folder too."
+)
+_LOCAL = click.option(
+    "--local-files-only",
+    is_flag=True,
+    help="Use only models on this machine, and no network.",
+)
+_QUIET = click.option(
+    "--quiet",
+    is_flag=True,
+    help="No progress bars and no messages; warnings and errors stay.",
+)
+
+
+def takes(options: list[Any]) -> Callable[[Any], Any]:
+    """Give a command its arguments and options, in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+FIT = [
+    click.argument("posts", type=_PATH),
+    click.option(
+        "--label",
+        required=True,
+        metavar="COLUMN",
+        help="Column of the hand-coded labels, of two classes.",
+    ),
+    click.option(
+        "--positive",
+        metavar="VALUE",
+        help="The label of an event.  [default: the greater of two numbers, or True]",
+    ),
+    _GROUP,
+    click.option(
+        "--text",
+        metavar="MODEL|none",
+        help="Text encoder: a name on the Hugging Face hub, or a folder; none for no "
+        "text.  [default: paraphrase-multilingual-MiniLM-L12-v2]",
+    ),
+    click.option(
+        "--image",
+        metavar="MODEL|none",
+        help="Image encoder, likewise; none for no images.  "
+        "[default: microsoft/resnet-50]",
+    ),
+    _TEXT,
+    _IMAGES,
+    _ID,
+    _CREATED_AT,
+    _IMAGE_ROOT,
+    _OUTSIDE,
+    click.option(
+        "--cv",
+        type=int,
+        callback=within(1),
+        default=5,
+        metavar="N",
+        help="Number of folds that test.",
+    ),
+    click.option(
+        "--inner-cv",
+        type=int,
+        callback=within(1),
+        default=5,
+        metavar="N",
+        help="Number of folds within a training part, which choose the rule to test.",
+    ),
+    click.option(
+        "--forward-in-time",
+        is_flag=True,
+        help="Test every fold on posts that are later than those it was trained on.",
+    ),
+    click.option(
+        "--estimate",
+        type=click.Choice(["auto", "nested", "cross-fit", "none"]),
+        default="auto",
+        help="How the out-of-sample figures are made. auto and nested: the rule is "
+        "chosen within each training part; cross-fit: quicker, slightly optimistic; "
+        "none: no figures.",
+    ),
+    click.option(
+        "--pool",
+        type=click.Choice(["auto", "max", "mean", "noisy-or"]),
+        default="auto",
+        help="How several images of a post become one probability; auto: by search.",
+    ),
+    click.option(
+        "--criterion",
+        type=click.Choice(["f1", "one-se"]),
+        default="f1",
+        help="What the search maximises. one-se: the simplest rule whose F1 is within "
+        "one standard error of the best.",
+    ),
+    click.option(
+        "--n-trials",
+        type=int,
+        callback=within(1),
+        default=200,
+        metavar="N",
+        help="Number of weights of the image that the search tries.",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        callback=within(0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="Seed of the folds and the search: the same seed gives the same result.",
+    ),
+    click.option(
+        "--jobs",
+        type=int,
+        callback=within(1),
+        default=1,
+        metavar="N",
+        help="Folds fitted at a time.",
+    ),
+    _LOCAL,
+    click.option(
+        "--standalone",
+        is_flag=True,
+        help="Copy the encoders into the model, so that it needs no other files.",
+    ),
+    _QUIET,
+    click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=_PATH,
+        metavar="FOLDER",
+        help="Folder of the model: new, or empty.",
+    ),
+]
+
+EVALUATE = [
+    click.argument("folder", type=_PATH),
+    click.argument("posts", type=_PATH),
+    click.option(
+        "--held-out",
+        is_flag=True,
+        help="POSTS are others than those of the fit: predict them once.",
+    ),
+    click.option(
+        "--drop-seen",
+        is_flag=True,
+        help="With --held-out: leave out posts that share an id, a text or an image "
+        "with those of the fit, instead of refusing the table.",
+    ),
+    click.option(
+        "--seeds",
+        type=int,
+        callback=within(1),
+        default=1,
+        metavar="N",
+        help="Without --held-out: repeat with the folds of the seeds 0 to N-1.",
+    ),
+    click.option(
+        "--label",
+        metavar="COLUMN",
+        help="Column of the hand-coded labels.  [default: as in fit]",
+    ),
+    _GROUP,
+    _TEXT,
+    _IMAGES,
+    _ID,
+    _IMAGE_ROOT,
+    _OUTSIDE,
+    click.option(
+        "--json",
+        "json_path",
+        type=_PATH,
+        metavar="FILE",
+        help="Write all figures to this file too.",
+    ),
+    _QUIET,
+]
+
+PREDICT = [
+    click.argument("folder", type=_PATH),
+    click.argument("posts", type=_PATH),
+    _TEXT,
+    _IMAGES,
+    _ID,
+    _IMAGE_ROOT,
+    _OUTSIDE,
+    click.option(
+        "--threshold",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="X",
+        help="Flag posts whose score reaches this.  [default: the model's own]",
+    ),
+    _QUIET,
+    click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=_PATH,
+        metavar="FILE",
+        help="Table to write: .csv, .tsv, .parquet or .jsonl. A file of this name is "
+        "replaced, once the new one is complete.",
+    ),
+]
+
+DEMO = [
+    click.option(
+        "--n-posts",
+        type=int,
+        callback=within(200),
+        default=1000,
+        metavar="N",
+        help="Number of coded posts to make.",
+    ),
+    _QUIET,
+    click.option(
+        "-o",
+        "--output",
+        type=_PATH,
+        default=Path("mmevent-demo"),
+        metavar="FOLDER",
+        help="Folder for the posts and the model: new, or empty.",
+    ),
+]
