@@ -90,9 +90,7 @@ class Labels(NamedTuple):
     group: IntArray
 
 
-def fit_branch(
-    branch: Any, side: Side, rows: IntArray, labels: Labels
-) -> Any | None:
+def fit_branch(branch: Any, side: Side, rows: IntArray, labels: Labels) -> Any | None:
     """Fit a clone of a branch on some posts; None where it cannot learn from them.
 
     It cannot where all items have the same label, or there are none.

@@ -108,20 +108,6 @@ def shows_progress(*, quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
-def check_new_folder(folder: Path) -> None:
-    """Refuse an output folder that exists and is not empty, before any work."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(
-            f"the output folder {str(folder)!r} exists and is not empty: expected a "
-            f"new or an empty one. Name another folder, or remove this one."
-        )
-    if not folder.absolute().parent.is_dir():
-        raise InputError(
-            f"the folder {str(folder.parent)!r} does not exist: expected an existing "
-            f"folder for {folder.name!r}. Create it, or write elsewhere."
-        )
-
-
 def name_columns(
     path: Path,
     frame: pd.DataFrame,

@@ -114,7 +114,7 @@ def best_cuts(
     text, image : Side
         Scores at beta = 1 of the posts without and with images.
     positives : int
-        Events in all, those that can never be flagged included.
+        Events in all, those that can never be flagged included; at least 1.
     bounds : tuple of float
         Least and greatest beta.
     """

@@ -9,8 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mmevent._branches import Labels, Material, Task, merge, run_tasks, to_evidence
+from mmevent._cuts import FLAG_ALL
 from mmevent._folds import Folds, fold_numbers
 from mmevent._systems import System, fit_systems
+from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -158,7 +160,20 @@ class _Collector:
         self.thresholds[name][rows] = system.threshold
 
     def finish(self) -> Run:
-        """Return what was gathered."""
+        """Return what was gathered.
+
+        A system that a fold could not tune, for lack of images say, flags nothing of
+        what that fold tests.
+        """
+        if not self.scores:
+            raise InputError(
+                "no fold has others to choose from: expected an earlier fold with posts "
+                "of both classes for at least one, got none. Raise n_splits, or use "
+                "estimate='nested'."
+            )
+        for name, scores in self.scores.items():
+            untuned = np.isnan(scores) & (self.fold >= 0)
+            scores[untuned], self.thresholds[name][untuned] = 0.0, FLAG_ALL
         return Run(
             self.folds.seed, self.fold, self.scores, self.thresholds, self.parameters
         )

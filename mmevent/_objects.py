@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from types import BuiltinFunctionType, FunctionType
@@ -10,10 +11,10 @@ from zipfile import ZIP_DEFLATED
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn import config_context
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.tree import BaseDecisionTree
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from mmevent.exceptions import ModelFolderError
 
@@ -25,6 +26,17 @@ TRUSTED = [
     "mmevent._folds.ForwardInTime",
     "mmevent.image.ImageClassifier",
     "mmevent.text.TextClassifier",
+    *(
+        f"sklearn._loss.{name}"
+        for name in (
+            "link.Interval",
+            "link.LogitLink",
+            "link.MultinomialLogit",
+            "loss.ExponentialLoss",
+            "loss.HalfBinomialLoss",
+            "loss.HalfMultinomialLoss",
+        )
+    ),
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
@@ -84,7 +96,10 @@ _METHODS = (
     "transform",
     "inverse_transform",
 )
-_PLAIN = (str, bytes, int, float, complex, np.generic, np.dtype, type(None))
+_LEAVES = (
+    *(str, bytes, int, float, complex, type(None)),
+    *(np.generic, np.dtype, type, FunctionType, BuiltinFunctionType),
+)
 
 
 def to_bytes(value: Any, what: str) -> bytes:
@@ -164,7 +179,7 @@ def walk(value: Any) -> Iterator[Any]:
     left = [value]
     while left:
         part = left.pop()
-        if isinstance(part, _PLAIN) or id(part) in seen:
+        if isinstance(part, _LEAVES) or id(part) in seen:
             continue
         seen[id(part)] = part
         yield part
@@ -178,8 +193,6 @@ def _held(part: Any) -> Iterable[Any]:
         return part
     if isinstance(part, np.ndarray):
         return part.ravel().tolist() if part.dtype == object else ()
-    if isinstance(part, (type, FunctionType, BuiltinFunctionType)):
-        return ()
     attributes = getattr(part, "__dict__", {})
     return [held for name, held in attributes.items() if name != "_encoder"]
 
@@ -196,9 +209,9 @@ def same(a: Any, b: Any) -> bool:
         return same(list(a), list(b)) and same(list(a.values()), list(b.values()))
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, (set, frozenset, FunctionType, type)):
+    if isinstance(a, (set, frozenset)):
         return bool(a == b)
-    if isinstance(a, _PLAIN):
+    if isinstance(a, _LEAVES):
         return bool(a == b) or (a != a and b != b)
     if issparse(a):
         x, y = a.tocoo(), b.tocoo()
@@ -211,6 +224,8 @@ def _same_array(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
         return False
     if a.dtype == object:
         return same(a.ravel().tolist(), b.ravel().tolist())
+    if a.dtype.names:  # what lies between the columns of a tree's nodes is arbitrary
+        return all(same(a[name], b[name]) for name in a.dtype.names)
     return a.tobytes() == b.tobytes()
 
 
@@ -218,10 +233,13 @@ def _simplify(value: Any) -> None:
     """Change, in a copy, what skops cannot write or writes slowly."""
     for part in walk(value):
         attributes = getattr(part, "__dict__", {})
+        for name, attribute in attributes.items():
+            if isinstance(attribute, os.PathLike):
+                attributes[name] = os.fspath(attribute)
         if _REQUESTS in attributes:  # they refer to the estimator that holds them
-            requests = attributes[_REQUESTS]
             attributes[_REQUESTS] = {
-                method: dict(getattr(requests, method).requests) for method in _METHODS
+                method: dict(getattr(attributes[_REQUESTS], method).requests)
+                for method in _METHODS
             }
         if isinstance(attributes.get("vocabulary_"), dict):
             # A number of NumPy's would become a file of its own within the file.
@@ -231,16 +249,18 @@ def _simplify(value: Any) -> None:
 
 def _restore(value: Any) -> None:
     """Put metadata requests back, and check trees."""
-    with config_context(enable_metadata_routing=True):
-        for part in walk(value):
-            plain = getattr(part, "__dict__", {}).pop(_REQUESTS, {})
-            for method, requests in plain.items():
-                if requests and method in _METHODS:
-                    getattr(part, f"set_{method}_request")(**requests)
-            if isinstance(part, BaseDecisionTree):
-                _check_tree(part)
-            if isinstance(part, (BaseForest, BaseGradientBoosting)):
-                _check_trees(part)
+    for part in walk(value):
+        attributes = getattr(part, "__dict__", {})
+        if _REQUESTS in attributes:
+            request = MetadataRequest(owner=type(part).__name__)
+            for method in _METHODS:
+                for name, alias in attributes[_REQUESTS][method].items():
+                    getattr(request, method).add_request(param=name, alias=alias)
+            attributes[_REQUESTS] = request
+        if isinstance(part, BaseDecisionTree):
+            _check_tree(part)
+        if isinstance(part, (BaseForest, BaseGradientBoosting)):
+            _check_trees(part)
 
 
 def _check_tree(estimator: Any) -> None:
@@ -251,17 +271,19 @@ def _check_tree(estimator: Any) -> None:
     tree = getattr(estimator, "tree_", None)
     if tree is None:
         return
-    node = np.arange(tree.node_count)
+    n, width = tree.node_count, estimator.n_features_in_
+    if not 0 < n <= tree.capacity or tree.n_features != width:
+        raise ValueError("a tree has another size than it says")
+    node = np.arange(n)
     left, right, feature = tree.children_left, tree.children_right, tree.feature
-    inner = (node < left) & (left < len(node)) & (node < right) & (right < len(node))
-    inner &= (feature >= 0) & (feature < estimator.n_features_in_)
-    whole = 0 < len(node) <= tree.capacity and bool(((left == -1) | inner).all())
-    if not whole or tree.n_features != estimator.n_features_in_:
+    inner = (node < left) & (left < n) & (node < right) & (right < n)
+    inner &= (feature >= 0) & (feature < width)
+    if not ((left == -1) | inner).all():
         raise ValueError("a tree has nodes that lead nowhere")
 
 
 def _check_trees(ensemble: Any) -> None:
-    """Refuse trees of other widths than their ensemble, which alone checks its input."""
+    """Refuse trees of another width than the ensemble, which alone checks inputs."""
     trees = np.ravel(getattr(ensemble, "estimators_", []))
     if any(tree.n_features_in_ != ensemble.n_features_in_ for tree in trees):
         raise ValueError("a tree looks at other features than its ensemble")

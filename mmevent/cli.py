@@ -12,7 +12,6 @@ import mmevent
 from mmevent._console import (
     OneLineGroup,
     check_column,
-    check_new_folder,
     clean_warnings,
     find_label,
     name_columns,
@@ -38,6 +37,7 @@ def _examples(*lines: str) -> str:
 
 
 @click.group(
+    "mmevent",
     cls=OneLineGroup,
     epilog=_examples(
         "mmevent demo",
@@ -79,7 +79,9 @@ def fit(posts: Path, output: Path, quiet: bool, **options: Any) -> None:
     It prints how well the detector does on posts that it did not learn from, beside
     simpler ways of doing the same, and what it learned; and writes a model.
     """
-    check_new_folder(output)
+    from mmevent._folder import new_folder
+
+    new_folder(output)
     with _session(quiet=quiet) as session:
         frame = session.read(posts)
         check_column(posts, frame, options["label"], "--label")
@@ -199,9 +201,10 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
     scikit-learn classifiers, prints what `fit` prints and some predictions, and says
     how to go on from there.
     """
+    from mmevent._folder import new_folder
     from mmevent._screen import audit_sample, audit_summary, command_line
 
-    check_new_folder(output)
+    new_folder(output)
     with _session(quiet=quiet) as session, _removed_on_failure(output):
         _write_demo_posts(output, n_posts)
         coded, model = output / "posts.csv", output / "model"
@@ -338,6 +341,7 @@ def _fit_and_save(
     if detector.estimate_ is not None:
         click.echo(f"{detector.estimate_}\n")
     click.echo(rule_in_words(detector))
+    _show_bars(detector, False)
     detector.save(folder, standalone=standalone)
 
 
@@ -350,7 +354,7 @@ def _show_bars(detector: EventDetector, progress: bool) -> None:
     from mmevent import ImageClassifier, TextClassifier
 
     detector.verbose = progress
-    for branch in (detector.text, detector.image, detector.text_, detector.image_):
+    for branch in (detector.text, detector.image, *detector.branches_.values()):
         if isinstance(branch, (TextClassifier, ImageClassifier)):
             branch.verbose = progress
 
@@ -428,10 +432,13 @@ def _demo_detector(folder: Path, progress: bool) -> EventDetector:
 def _removed_on_failure(folder: Path) -> Iterator[None]:
     import shutil
 
+    existed = folder.exists()
     try:
         yield
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        if existed:
+            folder.mkdir(exist_ok=True)
         raise
 
 

@@ -232,7 +232,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         check_some(len(prepared), "fit")
         labels, caller = self._labels(prepared, y, groups)
         self.classes_, self.pos_label_ = self._classes(y, len(prepared))
-        self.label_name_ = None if getattr(y, "name", None) is None else str(y.name)
+        column = getattr(y, "name", None)
+        self.label_name_ = None if column is None else str(column)
         seed = self._seed()
         folds = self._folds(prepared, labels, caller, seed, self._kind())
         folds.check()
@@ -327,9 +328,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         pooled = evidence.pooled[rule.image, rule.pool]
         names = _source_names(prepared)
         negative, positive = self._coding()
-        prediction = np.where(
-            score >= self.threshold_, positive, negative
-        ).astype(self.classes_.dtype)
+        prediction = np.where(score >= self.threshold_, positive, negative).astype(
+            self.classes_.dtype
+        )
         return pd.DataFrame(
             {
                 "id": prepared.posts["id"].to_numpy(),
@@ -619,7 +620,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         )
 
     def _coding(self) -> tuple[Any, Any]:
-        """The labels of no event and of an event."""
+        """Return the labels of no event and of an event."""
         first, second = self.classes_
         return (first, second) if second == self.pos_label_ else (second, first)
 
@@ -716,6 +717,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         kind = self._kind() or NESTED
         runs = []
         with shared_memo():
+            self._encode(prepared)
             for seed in _checked_seeds(seeds):
                 folds = self._folds(prepared, labels, caller, seed, kind)
                 folds.check()
@@ -726,6 +728,13 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         return self._summary(
             runs, prepared, labels, caller, folds, self._notes(prepared)
         )
+
+    def _encode(self, prepared: Prepared) -> None:
+        """Let the encoders see every item before the folds do, under one bar."""
+        for name, branch in self.branches_.items():
+            side = prepared.material.side(name)
+            everything = np.arange(len(side.post))
+            predict_branch(branch, side, everything, classes=self._coding())
 
     def _evaluate_held_out(
         self,

@@ -114,7 +114,7 @@ class Estimate:
     def from_dict(cls, values: dict[str, Any]) -> Estimate:
         """Make an estimate from what `to_dict` returned."""
         frames = {
-            name: pd.DataFrame(value)
+            name: _frame(value)
             for name, value in values.items()
             if name not in ("kind", "leakage", "notes")
         }
@@ -128,11 +128,11 @@ class Estimate:
     def _heading(self) -> str:
         first = self.to_frame().iloc[0]
         seeds = self.by_seed["seed"].nunique()
+        folds = f"{seeds} seed{'s' if seeds > 1 else ''} of the folds; "
         return (
             f"Estimate by {_KINDS[self.kind]}\n"
             f"{int(first['n_posts']):,} posts, {int(first['n_events']):,} events, "
-            f"{self.leakage['n_groups']:,} groups; "
-            f"{seeds} seed{'s' if seeds > 1 else ''} of the folds; "
+            f"{self.leakage['n_groups']:,} groups; {folds if seeds else ''}"
             f"95% intervals in brackets"
         )
 
@@ -145,16 +145,15 @@ class Estimate:
             ("All posts", _readable(self.to_frame())),
             ("F1 of fused minus", _readable_differences(self.differences)),
             ("Fused, by slice", _readable(by_slice.set_index("slice"))),
-            (
-                "False-positive rate of fused, by number of images",
-                _readable_rates(self.false_positive_rates),
-            ),
         ]
+        if len(self.false_positive_rates):
+            title = "False-positive rate of fused, by number of images"
+            sections.append((title, _readable_rates(self.false_positive_rates)))
         return [(title, frame) for title, frame in sections if len(frame)]
 
     def __str__(self) -> str:
         parts = [self._heading()]
-        parts += [f"{title}\n{frame.to_string()}" for title, frame in self._sections()]
+        parts += [f"{title}\n{_to_text(frame)}" for title, frame in self._sections()]
         if self.notes:
             parts.append("Notes\n" + "\n".join(f"- {note}" for note in self.notes))
         return "\n\n".join(parts)
@@ -167,12 +166,33 @@ class Estimate:
         return "\n".join([*parts, f"<ul>{items}</ul>" if items else ""])
 
 
-def _with_interval(value: float, low: float, high: float) -> str:
+def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return a frame; a column without values is one of missing numbers."""
+    frame = pd.DataFrame(records)
+    empty = [name for name in frame if frame[name].isna().all()]
+    return frame.astype(dict.fromkeys(empty, np.float64))
+
+
+def _to_text(frame: pd.DataFrame) -> str:
+    """Return the table with one space between columns: it fits 100 characters."""
+    rows = [["", *frame.columns], *([name, *row] for name, *row in frame.itertuples())]
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return "\n".join(
+        " ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in texts
+    )
+
+
+def _with_interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
     if np.isnan(value):
         return "undefined"
     if np.isnan(low):
         return f"{value:.3f}"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -184,7 +204,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     }
     columns = {
         title: [
-            _with_interval(*row)
+            _with_interval(*row, digits=2)
             for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
         ]
         for name, title in names.items()

@@ -145,8 +145,8 @@ def pool_images(
     Raises
     ------
     InputError
-        If `pool` is unknown, a probability lies outside [0, 1], or the lengths
-        differ.
+        If `pool` is unknown, a probability lies outside [0, 1], the lengths differ,
+        or `post` names a row that is not there.
 
     Examples
     --------
@@ -159,6 +159,12 @@ def pool_images(
         raise InputError(
             f"p_image and post differ in length: expected one post for each image, "
             f"got {len(p)} and {len(row)}. Pass the row number of each image's post."
+        )
+    if len(row) and (row.min() < 0 or row.max() >= n_posts):
+        raise InputError(
+            f"post names posts that are not there: expected row numbers from 0 to "
+            f"{n_posts - 1}, got {row.min()} to {row.max()}. Pass the number of posts "
+            f"as n_posts, and row numbers, not ids."
         )
     present = ~np.isnan(p)
     p, row = p[present], row[present]

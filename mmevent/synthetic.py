@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mmevent._demo import demo_branches
+from mmevent._demo import ImageStatistics, demo_branches
 from mmevent._drawing import (
     damage,
     draw_images,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCENARIOS",
+    "ImageStatistics",
     "SyntheticScores",
     "Truth",
     "demo_branches",

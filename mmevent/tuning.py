@@ -387,19 +387,26 @@ class _Space:
         return np.unique(np.linspace(*self.weights, N_WEIGHTS))
 
     @cached_property
-    def _sides(self) -> tuple[Side, Evidence, NDArray[np.bool_]]:
-        """Posts without images, already sorted, and the evidence of those with."""
-        rows = self.evidence.has_image
-        text_only = np.nan_to_num(self.evidence.p_text[~rows])
-        text = Side.of(text_only, self.event[~rows])
-        return text, self.evidence.take(rows), self.event[rows]
+    def _sides(self) -> dict[str, tuple[Side, Evidence, NDArray[np.bool_]]]:
+        """By branch: posts without images, already sorted, and those with.
+
+        An image can be of use to one branch and not to another.
+        """
+        sides = {}
+        for (name, _), p_image in self.evidence.pooled.items():
+            if name not in sides:
+                rows = ~np.isnan(p_image)
+                p_text = np.nan_to_num(self.evidence.p_text[~rows])
+                text = Side.of(p_text, self.event[~rows])
+                sides[name] = (text, self.evidence.take(rows), self.event[rows])
+        return sides
 
     def best(self, weight: float, image: str, pool: str) -> tuple[Rule, float]:
         """Best beta and threshold for one weight, image branch and pool, and F1."""
         rule = Rule(float(weight / (1.0 - weight)), 1.0, pool, FLAG_ALL, image)
         if not self.beta_free:
             return self.at_beta_one(rule)
-        text, with_image, event = self._sides
+        text, with_image, event = self._sides[image]
         fused = Side.of(rule.score(with_image), event)
         beta, threshold, f1 = best_cuts(
             text, fused, int(self.event.sum()), self.beta_bounds
@@ -504,9 +511,11 @@ def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
 
 def _check_bounds(name: str, bounds: tuple[float, float], *, minimum: float) -> None:
     sign = "0 or greater" if minimum == 0.0 else "greater than 0"
-    if len(bounds) != 2 or not (
-        np.isfinite(bounds).all() and minimum <= bounds[0] <= bounds[1]
-    ):
+    try:
+        low, high = (float(bound) for bound in bounds)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not minimum <= low <= high < np.inf:
         raise InputError(
             f"{name}={bounds!r} bounds nothing: expected two finite numbers, {sign}, "
             f"the smaller first. Pass another pair."

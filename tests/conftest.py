@@ -6,13 +6,16 @@ import os
 import shutil
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 # Read when the libraries are first imported: one thread a test process, an empty hub
 # cache, and no offline mode that would hide an attempt to use the network.
@@ -201,3 +204,71 @@ def changed_copy(tmp_path: Path) -> Any:
         return Path(shutil.copytree(folder, tmp_path / "copy"))
 
     return copy
+
+
+class KeywordBranch(ClassifierMixin, BaseEstimator):
+    """A text branch that learns the odds of each word, in a millisecond."""
+
+    def __init__(self, *, smoothing: float = 0.5) -> None:
+        self.smoothing = smoothing
+
+    def fit(self, X: Any, y: Any) -> KeywordBranch:
+        self.classes_ = np.unique(y)
+        positive = np.asarray(y) == self.classes_[1]
+        counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        for text, label in zip(X, positive, strict=True):
+            counts[int(label)].update(set(text.lower().split()))
+        a, b = self.smoothing, np.bincount(positive, minlength=2) + 2 * self.smoothing
+        self.odds_ = {
+            word: float(
+                np.log((counts[1][word] + a) / b[1])
+                - np.log((counts[0][word] + a) / b[0])
+            )
+            for word in {*counts[0], *counts[1]}
+        }
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        evidence = [
+            sum(self.odds_.get(word, 0.0) for word in set(text.lower().split()))
+            for text in X
+        ]
+        p = 1 / (1 + np.exp(-np.array(evidence, dtype=float)))
+        return np.column_stack([1 - p, p])
+
+
+class ColourBranch(ClassifierMixin, BaseEstimator):
+    """An image branch that learns how warm the pictures of each class are."""
+
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> ColourBranch:
+        self.classes_ = np.unique(y)
+        warmth = self._warmth(X)
+        weight = np.ones(len(warmth)) if sample_weight is None else sample_weight
+        means = [
+            np.average(warmth[y == label], weights=weight[y == label])
+            for label in self.classes_
+        ]
+        self.middle_ = float(np.mean(means))
+        self.slope_ = float((means[1] - means[0]) / (np.var(warmth) + 1e-3))
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        p = 1 / (1 + np.exp(-self.slope_ * (self._warmth(X) - self.middle_)))
+        return np.column_stack([1 - p, p])
+
+    def _warmth(self, X: Any) -> NDArray[np.float64]:
+        means = [np.asarray(X[i], dtype=float).mean(axis=(0, 1)) for i in range(len(X))]
+        rgb = np.array(means).reshape(-1, 3) / 255
+        return rgb[:, 0] - rgb[:, 2]
+
+
+@pytest.fixture(scope="session")
+def text_branch() -> Any:
+    """An unfitted text branch that learns from words, without any model."""
+    return KeywordBranch()
+
+
+@pytest.fixture(scope="session")
+def image_branch() -> Any:
+    """An unfitted image branch that learns from colours, without any model."""
+    return ColourBranch()

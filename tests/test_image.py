@@ -16,6 +16,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
@@ -320,9 +321,13 @@ def test_the_image_branch_works_in_a_grid_search_with_routing(
 ) -> None:
     branch = ImageClassifier(model=tiny_image_model, head=LogisticRegression())
     with config_context(enable_metadata_routing=True):
-        branch.set_score_request(sample_weight=True)
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=False)
         search = GridSearchCV(
-            branch, {"head__C": [0.01, 1.0]}, cv=GroupKFold(2), error_score="raise"
+            branch,
+            {"head__C": [0.01, 1.0]},
+            cv=GroupKFold(2),
+            scoring=scorer,
+            error_score="raise",
         )
         search.fit(
             Images(files), Y, groups=np.arange(40) // 2, sample_weight=np.ones(40)

@@ -20,6 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
@@ -519,12 +520,14 @@ def test_groups_and_weights_are_routed_by_default(
     requests = branch.get_metadata_routing().fit.requests
     assert requests == {"groups": True, "sample_weight": True}
     with config_context(enable_metadata_routing=True):
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=False)
         result = cross_validate(
-            make_pipeline(branch.set_score_request(sample_weight=True)),
+            make_pipeline(branch),
             texts,
             Y,
             params={"groups": np.arange(60) // 2, "sample_weight": np.ones(60)},
             cv=GroupKFold(3),
+            scoring=scorer,
             error_score="raise",
         )
     assert len(result["test_score"]) == 3

@@ -1,0 +1,293 @@
+"""What branches see of posts, and their probabilities on rows they never saw."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import VotingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from mmevent._branches import (
+    Labels,
+    Material,
+    Side,
+    Task,
+    fit_branch,
+    merge,
+    predict_branch,
+    run_tasks,
+    to_evidence,
+)
+from mmevent._prepared import Prepared
+from mmevent.exceptions import InputError
+
+NAN = float("nan")
+
+
+class Recorder(ClassifierMixin, BaseEstimator):
+    """A classifier that keeps what it was fitted with."""
+
+    def fit(
+        self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None
+    ) -> Recorder:
+        self.given_ = {"X": X, "y": y, "groups": groups, "weight": sample_weight}
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        p = np.array([len(str(item)) / 100 for item in X])
+        return np.column_stack([1 - p, p])
+
+
+class Routed(Recorder):
+    __metadata_request__fit = {"groups": True, "sample_weight": True}
+
+
+class Plain(ClassifierMixin, BaseEstimator):
+    """A classifier whose fit takes nothing but items and labels."""
+
+    def fit(self, X: Any, y: Any) -> Plain:
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        return np.tile([0.25, 0.75], (len(X), 1))
+
+
+def png(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def material() -> Material:
+    red, blue = png("red"), png("blue")
+    posts = pd.DataFrame(
+        {
+            "text": ["a", None, "ccc", "  ", "eeeee", "f"],
+            "images": [[red, blue], red, [b"broken"], None, [blue, b""], [red] * 3],
+        }
+    )
+    return Prepared.of(
+        posts, columns=None, image_root=None, allow_outside_root=False
+    ).material
+
+
+LABELS = Labels(np.array([1, 0, 1, 0, 0, 1], dtype=bool), np.array([0, 1, 2, 3, 4, 0]))
+ALL = np.arange(6)
+
+
+def test_the_text_side_is_the_posts_that_have_text(material: Material) -> None:
+    assert list(material.text.items) == ["a", "ccc", "eeeee", "f"]
+    assert material.text.post.tolist() == [0, 2, 4, 5]
+    assert material.text.weight.tolist() == [1] * 4
+
+
+def test_the_image_side_is_the_usable_images_each_with_a_share(
+    material: Material,
+) -> None:
+    side = material.image
+    assert side.post.tolist() == [0, 0, 1, 4, 5, 5, 5]
+    assert side.weight.tolist() == [0.5, 0.5, 1, 1, *[1 / 3] * 3]
+    assert len(side.items) == 7
+    assert side.items[3].getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_a_branch_learns_from_items_with_their_posts_label_group_and_weight(
+    material: Material,
+) -> None:
+    rows = np.array([0, 1, 5])
+    fitted = fit_branch(Recorder(), material.image, rows, LABELS)
+    given = fitted.given_
+    assert given["y"].tolist() == [1, 1, 0, 1, 1, 1]
+    assert given["groups"].tolist() == [0, 0, 1, 0, 0, 0]
+    assert given["weight"].tolist() == [0.5, 0.5, 1, *[1 / 3] * 3]
+    assert len(given["X"]) == 6
+
+
+def test_a_branch_learns_events_as_1_whatever_the_labels(material: Material) -> None:
+    fitted = fit_branch(Recorder(), material.text, ALL, LABELS)
+    assert fitted.given_["X"] == ["a", "ccc", "eeeee", "f"]
+    assert fitted.given_["y"].tolist() == [1, 1, 0, 1]
+    assert fitted.given_["y"].dtype.kind == "i"
+
+
+def test_weights_that_are_all_1_are_not_passed(material: Material) -> None:
+    fitted = fit_branch(Recorder(), material.text, ALL, LABELS)
+    assert fitted.given_["weight"] is None
+
+
+def test_the_branch_that_was_passed_is_left_as_it_was(material: Material) -> None:
+    branch = Recorder()
+    fit_branch(branch, material.text, ALL, LABELS)
+    assert vars(branch) == {}
+
+
+def test_a_branch_that_takes_nothing_more_is_given_nothing_more(
+    material: Material,
+) -> None:
+    fitted = fit_branch(Plain(), material.image, ALL, LABELS)
+    assert fitted.classes_.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("wrap", ["pipeline", "voting", "voting of pipelines"])
+def test_parts_of_a_branch_get_what_they_request(material: Material, wrap: str) -> None:
+    part = Routed()
+    branch: Any = make_pipeline(part)
+    if wrap == "voting":
+        branch = VotingClassifier([("one", part)], voting="soft")
+    elif wrap == "voting of pipelines":
+        branch = VotingClassifier([("one", make_pipeline(part))], voting="soft")
+    fitted = fit_branch(branch, material.image, ALL, LABELS)
+    while not isinstance(fitted, Recorder):
+        fitted = (
+            fitted.steps[-1][1] if hasattr(fitted, "steps") else fitted.estimators_[0]
+        )
+    assert fitted.given_["groups"].tolist() == [0, 0, 1, 4, 0, 0, 0]
+    assert fitted.given_["weight"].tolist() == material.image.weight.tolist()
+
+
+def test_parts_that_request_nothing_get_nothing(material: Material) -> None:
+    branch = make_pipeline(TfidfVectorizer(analyzer="char"), LogisticRegression())
+    assert fit_branch(branch, material.text, ALL, LABELS) is not None
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [4], [], [1, 3]], ids=str)
+def test_a_branch_without_both_classes_is_not_fitted(
+    material: Material, rows: list[int]
+) -> None:
+    chosen = np.array(rows, dtype=np.intp)
+    assert fit_branch(Recorder(), material.text, chosen, LABELS) is None
+
+
+def test_no_branch_and_no_items_have_no_probabilities(material: Material) -> None:
+    assert np.isnan(predict_branch(None, material.text, np.arange(2))).all()
+    fitted = fit_branch(Recorder(), material.text, ALL, LABELS)
+    assert predict_branch(fitted, material.text, ALL[:0]).shape == (0,)
+
+
+# Which column is an event's
+
+
+@pytest.mark.parametrize(
+    "classes", [(0, 1), (1, 0), (-1, 0), (1, 2), ("no", "yes"), (True, False)], ids=str
+)
+def test_a_branch_that_is_fitted_here_says_1_for_an_event(
+    material: Material, classes: tuple[Any, Any]
+) -> None:
+    fitted = fit_branch(Recorder(), material.text, ALL, LABELS)
+    p = predict_branch(fitted, material.text, np.arange(4), classes=classes)
+    assert p.tolist() == [0.01, 0.03, 0.05, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "column"),
+    [
+        ((0, 1), (0, 1), 1),
+        ((0, 1), (1, 0), 0),
+        (("no", "yes"), ("no", "yes"), 1),
+        (("no", "yes"), ("yes", "no"), 0),
+        ((0, 1), ("no", "yes"), 1),
+        ((0, 1), (-1, 0), 1),
+        ((False, True), (0, 1), 1),
+        ((1, 2), (2, 1), 0),
+    ],
+    ids=str,
+)
+def test_a_frozen_branch_knows_the_callers_labels_or_0_and_1(
+    material: Material, labels: Any, classes: Any, column: int
+) -> None:
+    frozen = FrozenEstimator(Plain().fit(None, labels))
+    p = predict_branch(frozen, material.text, np.arange(1), classes=classes)
+    assert p[0] == (0.25, 0.75)[column]
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), (1, 2), (0, 1, 2)], ids=str)
+def test_a_frozen_branch_with_other_labels_is_refused(
+    material: Material, labels: Any
+) -> None:
+    frozen = FrozenEstimator(Plain().fit(None, labels))
+    with pytest.raises(InputError, match=r"knows other classes: expected \[0, 1\]"):
+        predict_branch(frozen, material.text, np.arange(1))
+
+
+def test_a_frozen_branch_is_never_refitted(material: Material) -> None:
+    inside = Recorder().fit(["x"], [0])
+    inside.classes_ = np.array([0, 1])
+    fitted = fit_branch(FrozenEstimator(inside), material.text, ALL, LABELS)
+    assert fitted.estimator is inside
+    assert inside.given_["X"] == ["x"]
+
+
+# Tasks
+
+
+def test_tasks_predict_what_they_test_and_nothing_else(material: Material) -> None:
+    tasks = [Task(ALL[3:], ALL[:3]), Task(ALL[:3], ALL[3:])]
+    results = run_tasks({"text": Recorder()}, material, LABELS, tasks)
+    first, second = (result["text"] for result in results)
+    np.testing.assert_array_equal(first, [0.01, 0.03, NAN, NAN])
+    # Rows 0 and 2 are both events: nothing can be learnt from them.
+    assert np.isnan(second).all()
+
+
+def test_a_task_learns_from_its_training_rows_alone(material: Material) -> None:
+    seen: list[list[str]] = []
+
+    class Watcher(Recorder):
+        def fit(self, X: Any, y: Any, **given: Any) -> Recorder:
+            seen.append(X)
+            return super().fit(X, y)
+
+    tasks = [Task(ALL[[0, 4]], ALL[[2]]), Task(ALL[[2, 4]], ALL[[5]])]
+    run_tasks({"text": Watcher()}, material, LABELS, tasks)
+    assert seen == [["a", "eeeee"], ["ccc", "eeeee"]]
+
+
+def test_threads_give_the_same(material: Material) -> None:
+    tasks = [Task(np.delete(ALL, i), ALL[[i]]) for i in ALL]
+    branches = {"text": Recorder(), "image": Recorder()}
+    alone = merge(run_tasks(branches, material, LABELS, tasks))
+    threaded = merge(run_tasks(branches, material, LABELS, tasks, n_jobs=2))
+    for name in branches:
+        np.testing.assert_array_equal(alone[name], threaded[name])
+
+
+def test_merged_tasks_have_every_tested_post() -> None:
+    parts = [{"text": np.array([0.1, NAN, NAN])}, {"text": np.array([NAN, 0.2, NAN])}]
+    np.testing.assert_array_equal(merge(parts)["text"], [0.1, 0.2, NAN])
+    np.testing.assert_array_equal(parts[0]["text"], [0.1, NAN, NAN])
+
+
+def test_probabilities_of_items_become_rows_of_posts(material: Material) -> None:
+    p_text = np.array([0.1, 0.2, 0.3, 0.4])
+    p_image = np.array([0.9, 0.1, 0.5, 0.6, 0.2, 0.3, 0.1])
+    evidence = to_evidence({"text": p_text, "image": p_image}, material, pool="max")
+    np.testing.assert_array_equal(evidence.p_text, [0.1, NAN, 0.2, NAN, 0.3, 0.4])
+    np.testing.assert_array_equal(
+        evidence.pooled["image", "max"], [0.9, 0.5, NAN, NAN, 0.6, 0.3]
+    )
+
+
+def test_posts_of_no_branch_have_no_probabilities(material: Material) -> None:
+    evidence = to_evidence({"text": np.full(4, 0.5)}, material)
+    assert not evidence.has_image.any()
+    evidence = to_evidence({"image": np.full(7, 0.5)}, material)
+    assert not evidence.has_text.any()
+
+
+def test_the_items_of_some_posts_are_found() -> None:
+    side = Side(["x", "y", "z"], np.array([0, 2, 2]), np.ones(3))
+    assert side.of(np.array([2]), 3).tolist() == [1, 2]
+    assert side.of(np.array([1]), 3).tolist() == []

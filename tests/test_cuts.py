@@ -1,0 +1,233 @@
+"""Thresholds and pairs of cuts, against enumeration."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mmevent._cuts import FLAG_ALL, Side, best_cuts, best_threshold
+
+Scored = list[tuple[float, bool]]
+
+# Few distinct values, so that ties and equal F1 are common.
+coarse = st.sampled_from([i / 8 for i in range(9)])
+fine = st.floats(0, 1, allow_subnormal=False)
+labelled = st.tuples(coarse | fine, st.booleans())
+
+
+def split(posts: Scored) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    return (
+        np.array([score for score, _ in posts], dtype=np.float64),
+        np.array([event for _, event in posts], dtype=bool),
+    )
+
+
+def f1(flagged: NDArray[np.bool_], event: NDArray[np.bool_]) -> float:
+    total = int(flagged.sum()) + int(event.sum())
+    return 2 * int((flagged & event).sum()) / total if total else 0.0
+
+
+def every_threshold(score: NDArray[np.float64]) -> list[float]:
+    """Give one threshold for each set of posts that a threshold above 0 can flag."""
+    return [FLAG_ALL, *score[score > 0].tolist(), 2.0]
+
+
+@given(posts=st.lists(labelled, min_size=1, max_size=12))
+def test_no_threshold_does_better(posts: Scored) -> None:
+    score, event = split(posts)
+    threshold, found = best_threshold(score, event)
+    best = max(f1(score >= t, event) for t in every_threshold(score))
+    assert found == pytest.approx(best, abs=1e-12)
+    assert f1(score >= threshold, event) == pytest.approx(best, abs=1e-12)
+    assert threshold > 0
+
+
+@given(posts=st.lists(labelled, min_size=1, max_size=12))
+def test_of_equal_thresholds_the_greatest_is_taken(posts: Scored) -> None:
+    score, event = split(posts)
+    threshold, found = best_threshold(score, event)
+    if found > 0:
+        higher = [
+            t for t in every_threshold(score) if (t > score[score >= threshold]).any()
+        ]
+        assert all(f1(score >= t, event) < found for t in higher)
+
+
+@given(posts=st.lists(labelled, min_size=1, max_size=12))
+def test_the_threshold_lies_midway_and_never_on_a_tie(posts: Scored) -> None:
+    score, event = split(posts)
+    threshold, found = best_threshold(score, event)
+    if found == 0:
+        return
+    above, below = score[score >= threshold].min(), score[score < threshold]
+    lower = below.max() if len(below) else 0.0
+    assert lower < threshold <= above
+    if lower > 0:
+        assert threshold == pytest.approx((lower + above) / 2, rel=1e-12)
+    else:
+        assert threshold == FLAG_ALL
+
+
+def test_all_equal_scores_are_flagged_together() -> None:
+    assert best_threshold([0.4, 0.4, 0.4], [1, 0, 0]) == (FLAG_ALL, 0.5)
+
+
+def test_a_score_of_0_is_never_flagged() -> None:
+    threshold, found = best_threshold([0.0, 0.0, 0.3], [1, 1, 0])
+    assert (threshold, found) == (FLAG_ALL, 0.0)
+    threshold, found = best_threshold([0.0, 0.2, 0.3], [1, 1, 0])
+    assert threshold == FLAG_ALL
+    assert found == 2 * 1 / (2 + 2)
+
+
+def test_no_events_at_all_have_an_f1_of_0() -> None:
+    assert best_threshold([0.2, 0.3], [0, 0]) == (FLAG_ALL, 0.0)
+
+
+def test_no_posts_have_an_f1_of_0() -> None:
+    assert best_threshold([], []) == (FLAG_ALL, 0.0)
+
+
+@pytest.mark.parametrize("middle", [0.5, 0.1, 1e-300, 5e-324])
+def test_adjacent_floats_are_told_apart(middle: float) -> None:
+    higher = float(np.nextafter(middle, 1))
+    threshold, found = best_threshold([higher, middle], [1, 0])
+    assert found == 1.0
+    assert middle < threshold <= higher
+
+
+def side(posts: Scored) -> Side:
+    return Side.of(*split(posts))
+
+
+def every_beta(text: Scored, image: Scored, bounds: tuple[float, float]) -> list[float]:
+    """Give a beta in each cell that the ratios of two scores cut the bounds into."""
+    ratios = {
+        t / i for (t, _), (i, _) in itertools.product(text, image) if i > 0 and t > 0
+    }
+    edges = sorted({*bounds, *(r for r in ratios if bounds[0] < r < bounds[1])})
+    between = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
+    return [*edges, *between, *([1.0] if bounds[0] <= 1 <= bounds[1] else [])]
+
+
+def best_by_enumeration(
+    text: Scored, image: Scored, bounds: tuple[float, float]
+) -> dict[float, float]:
+    """Give the best F1 for each beta, over all thresholds."""
+    (p_text, event), (p_image, shown) = split(text), split(image)
+    labels = np.append(event, shown)
+    return {
+        beta: best_threshold(np.append(p_text, beta * p_image), labels)[1]
+        for beta in every_beta(text, image, bounds)
+    }
+
+
+# Sixteenths: their ratios, products and means are far from rounding.
+grid = st.tuples(st.sampled_from([i / 16 for i in range(17)]), st.booleans())
+BOUNDS = [(0.5, 2.0), (0.8, 1.25), (0.999, 1.001), (1.0, 1.0), (0.01, 100.0)]
+BOUNDS_ASIDE = [(1.5, 2.0), (0.25, 0.5)]
+
+
+@pytest.mark.parametrize("bounds", BOUNDS + BOUNDS_ASIDE, ids=str)
+@given(
+    text=st.lists(grid, max_size=8),
+    image=st.lists(grid, max_size=8),
+    lost=st.integers(0, 2),
+)
+@example(text=[(0.25, True), (0.5, False)], image=[(0.25, False), (0.5, True)], lost=0)
+def test_no_pair_of_cuts_does_better(
+    bounds: tuple[float, float], text: Scored, image: Scored, lost: int
+) -> None:
+    (p_text, event), (p_image, shown) = split(text), split(image)
+    unreachable = [(0.0, True)] * lost
+    positives = int(event.sum() + shown.sum()) + lost
+    assume(positives > 0)
+    beta, threshold, found = best_cuts(side(text), side(image), positives, bounds)
+    assert bounds[0] <= beta <= bounds[1]
+    by_beta = best_by_enumeration(text + unreachable, image, bounds)
+    assert found == pytest.approx(max(by_beta.values()), abs=1e-12)
+    score = np.concatenate([p_text, beta * p_image, np.zeros(lost)])
+    labels = np.concatenate([event, shown, np.ones(lost, dtype=bool)])
+    assert f1(score >= threshold, labels) == pytest.approx(found, abs=1e-12)
+
+
+@pytest.mark.parametrize("bounds", BOUNDS + BOUNDS_ASIDE, ids=str)
+@given(text=st.lists(grid, max_size=8), image=st.lists(grid, max_size=8))
+def test_of_equal_pairs_the_one_with_beta_nearest_1_is_taken(
+    bounds: tuple[float, float], text: Scored, image: Scored
+) -> None:
+    positives = sum(event for _, event in text + image)
+    assume(positives > 0)
+    beta, _, found = best_cuts(side(text), side(image), positives, bounds)
+    by_beta = best_by_enumeration(text, image, bounds)
+    nearest = min(
+        abs(np.log(b)) for b, value in by_beta.items() if value >= found - 1e-12
+    )
+    # An end of an interval of beta is not attained, and a beta of the enumeration
+    # may lie in the middle of one.
+    assert abs(np.log(beta)) <= nearest + 0.01 * np.log(bounds[1] / bounds[0]) + 1e-12
+
+
+def test_beta_stays_1_where_another_is_as_good() -> None:
+    text: Scored = [(0.9, True), (0.2, False)]
+    image: Scored = [(0.8, True), (0.1, False)]
+    assert best_cuts(side(text), side(image), 2, (0.5, 2.0))[0] == 1.0
+
+
+def test_beta_lifts_the_side_that_is_too_low() -> None:
+    text: Scored = [(0.8, True), (0.6, False)]
+    image: Scored = [(0.5, True), (0.3, False)]
+    beta, threshold, found = best_cuts(side(text), side(image), 2, (0.5, 2.0))
+    assert found == 1.0
+    assert beta == pytest.approx(1.2, abs=0.002)
+    assert 0.6 < threshold <= 0.6 * 1.01
+
+
+def test_a_bound_that_binds_costs_f1() -> None:
+    text: Scored = [(0.9, True), (0.8, False)]
+    image: Scored = [(0.3, True), (0.1, False)]
+    wide = best_cuts(side(text), side(image), 2, (0.1, 10.0))
+    narrow = best_cuts(side(text), side(image), 2, (0.5, 2.0))
+    assert wide[2] == 1.0
+    assert wide[0] == pytest.approx(0.8 / 0.3, rel=0.02)
+    assert narrow[2] == pytest.approx(0.8)
+    assert narrow[0] <= 2.0
+
+
+@pytest.mark.parametrize("empty", ["text", "image", "both"])
+def test_a_side_may_be_empty(empty: str) -> None:
+    posts: Scored = [(0.7, True), (0.4, False)]
+    text = [] if empty in ("text", "both") else posts
+    image = [] if empty in ("image", "both") else posts
+    beta, threshold, found = best_cuts(side(text), side(image), 1, (0.5, 2.0))
+    assert found == (0.0 if empty == "both" else 1.0)
+    assert threshold > 0
+    assert beta == 1.0
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 2.0), (0.95, 1.05)], ids=str)
+@pytest.mark.parametrize("seed", range(5))
+def test_many_posts_are_cut_as_well_as_by_a_grid_of_beta(
+    seed: int, bounds: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    event = rng.random(600) < 0.3
+    score = 1 / (1 + np.exp(-rng.normal(2.0 * event - 1.0)))
+    with_image = rng.random(600) < 0.5
+    score[with_image] **= 2
+    beta, threshold, found = best_cuts(
+        Side.of(score[~with_image], event[~with_image]),
+        Side.of(score[with_image], event[with_image]),
+        int(event.sum()),
+        bounds,
+    )
+    fused = np.where(with_image, beta * score, score)
+    assert f1(fused >= threshold, event) == pytest.approx(found, abs=1e-12)
+    for other in np.geomspace(*bounds, 100):
+        fused = np.where(with_image, other * score, score)
+        assert best_threshold(fused, event)[1] <= found + 1e-12

@@ -1,0 +1,151 @@
+"""Checks of labels and groups, and their messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmevent._validation import as_labels, check_groups, check_labels, check_some
+from mmevent.exceptions import InputError
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "positive"),
+    [
+        ([0, 1, 0], [0, 1], 1),
+        ([-1, 0, -1], [-1, 0], 0),
+        ([1, 2, 1], [1, 2], 2),
+        ([False, True, False], [False, True], True),
+        ([0.0, 1.0, 0.0], [0.0, 1.0], 1.0),
+        ([-0.5, 0.5, -0.5], [-0.5, 0.5], 0.5),
+        (np.array([0, 1, 0], dtype=np.uint8), [0, 1], 1),
+        (np.array([0, 1, 0], dtype=object), [0, 1], 1),
+        (np.array([False, True, False], dtype=object), [False, True], True),
+        (pd.Series([3, 7, 3], index=[9, 9, 1]), [3, 7], 7),
+        (pd.Series([0, 1, 0], dtype="Int64"), [0, 1], 1),
+        (pd.Series([False, True, False], dtype="boolean"), [False, True], True),
+        (pd.Series([0, 1, 0], dtype="category"), [0, 1], 1),
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', value)}",
+)
+def test_the_greater_of_two_numbers_or_booleans_is_positive(
+    y: Any, classes: list[Any], positive: Any
+) -> None:
+    event, found, label = check_labels(y, 3)
+    assert event.tolist() == [False, True, False]
+    assert event.dtype == bool
+    assert found.tolist() == classes
+    assert label == positive
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        ["no", "yes", "no"],
+        np.array(["no", "yes", "no"]),
+        np.array(["no", "yes", "no"], dtype=object),
+        pd.Series(["no", "yes", "no"]),
+        pd.Series(["no", "yes", "no"], dtype="category"),
+        pd.Series(["no", "yes", "no"], dtype="string"),
+    ],
+    ids=lambda y: f"{type(y).__name__}-{getattr(y, 'dtype', '')}",
+)
+@pytest.mark.parametrize("positive", ["yes", "no"])
+def test_strings_need_a_positive_class(y: Any, positive: str) -> None:
+    with pytest.raises(InputError, match=r"cannot be told.*Pass pos_label='yes'"):
+        check_labels(y, 3)
+    event, classes, label = check_labels(y, 3, positive)
+    assert event.tolist() == [value == positive for value in y]
+    assert classes.tolist() == ["no", "yes"]
+    assert label == positive
+
+
+@pytest.mark.parametrize("positive", [0, 0.0, False])
+def test_a_label_that_is_falsy_can_be_positive(positive: Any) -> None:
+    event, classes, _ = check_labels([0, 1, 0], 3, positive)
+    assert event.tolist() == [True, False, True]
+    assert classes.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("positive", ["maybe", 1])
+def test_a_positive_class_that_does_not_occur_is_refused(positive: Any) -> None:
+    message = rf"pos_label={positive!r} is no label of y: expected one of \['no', 'yes"
+    with pytest.raises(InputError, match=message):
+        check_labels(["no", "yes"], 2, positive)
+
+
+@pytest.mark.parametrize(("y", "n"), [([1, 1, 1], 1), ([0, 1, 2], 3), (["a"] * 3, 1)])
+def test_other_than_two_classes_are_refused(y: list[Any], n: int) -> None:
+    with pytest.raises(InputError, match=rf"y has {n} class(es)?: expected two"):
+        check_labels(y, 3)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0, 1, NAN, NAN],
+        [0, 1, None, None],
+        ["no", "yes", None, None],
+        pd.Series([0, 1, None, None], dtype="Int64"),
+        pd.Series([False, True, None, None], dtype="boolean"),
+        pd.Series(["no", "yes", None, None]),
+    ],
+    ids=lambda y: f"{type(y).__name__}-{getattr(y, 'dtype', y)}",
+)
+def test_missing_labels_are_refused_with_their_rows(y: Any) -> None:
+    message = r"missing labels.*none in 2 of 4, first in rows \[2, 3\]"
+    with pytest.raises(InputError, match=message):
+        check_labels(y, 4)
+
+
+@pytest.mark.parametrize("y", [[0, 1], [[0], [1], [0]], 1, [[0, 1, 0]]], ids=str)
+def test_labels_of_another_length_are_refused(y: Any) -> None:
+    with pytest.raises(InputError, match="one label for each of 3 posts, got shape"):
+        check_labels(y, 3)
+
+
+def test_labels_that_cannot_be_compared_are_refused() -> None:
+    y = np.array([0, "yes", 0], dtype=object)
+    with pytest.raises(InputError, match="y mixes labels that cannot be compared"):
+        check_labels(y, 3)
+
+
+def test_labels_keep_their_type() -> None:
+    assert as_labels(pd.Series([True, False]), 2).dtype == bool
+    assert as_labels(np.array([1, 0], dtype=np.int8), 2).dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        ["a", "b", None],
+        np.array([1, 2, 3]),
+        pd.Series(["a", "b", "c"], index=[5, 5, 5]),
+    ],
+    ids=lambda groups: type(groups).__name__,
+)
+def test_groups_of_any_kind_are_taken(groups: Any) -> None:
+    checked = check_groups(groups, 3)
+    assert checked is not None
+    assert checked.tolist() == list(groups)
+
+
+def test_no_groups_are_none() -> None:
+    assert check_groups(None, 3) is None
+
+
+@pytest.mark.parametrize("groups", [["a", "b"], [["a"], ["b"], ["c"]], "abc"], ids=str)
+def test_groups_of_another_length_are_refused(groups: Any) -> None:
+    with pytest.raises(InputError, match="one for each of 3 posts, got shape"):
+        check_groups(groups, 3)
+
+
+def test_no_posts_are_refused() -> None:
+    with pytest.raises(InputError, match="no posts to fit: expected at least one"):
+        check_some(0, "fit")
+    check_some(1, "fit")
