@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mmevent.detector import EventDetector
+
 FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 COLUMN_OPTIONS = {
@@ -106,6 +108,67 @@ def clean_warnings() -> Iterator[None]:
 def shows_progress(*, quiet: bool) -> bool:
     """Tell whether someone watches: the standard error is a terminal."""
     return not quiet and sys.stderr.isatty()
+
+
+class Session:
+    """What all commands do alike: read, load, and talk."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.progress = shows_progress(quiet=quiet)
+
+    def say(self, message: str) -> None:
+        """Print a message, unless asked to be quiet."""
+        if not self.quiet:
+            click.echo(message, err=True)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Read a table that has posts."""
+        from mmevent._validation import check_some
+        from mmevent.posts import read_table
+
+        if self.progress:
+            self.say(f"Reading {path}")
+        frame = read_table(path)
+        check_some(len(frame), f"read in {str(path)!r}")
+        return frame
+
+    def load(self, folder: Path) -> EventDetector:
+        """Load a model that shows bars where someone watches."""
+        from mmevent.persistence import load
+
+        if self.progress:
+            self.say(f"Loading {folder}")
+        detector: EventDetector = load(folder)
+        show_bars(detector, self.progress)
+        return detector
+
+
+@contextmanager
+def start_session(*, quiet: bool) -> Iterator[Session]:
+    """Open a session, in which warnings are clean."""
+    with clean_warnings():
+        yield Session(quiet=quiet)
+
+
+def show_bars(detector: EventDetector, progress: bool) -> None:
+    """Switch the bars of a detector and of its branches."""
+    from mmevent import ImageClassifier, TextClassifier
+
+    detector.verbose = progress
+    for branch in (detector.text, detector.image, *detector.branches_.values()):
+        if isinstance(branch, (TextClassifier, ImageClassifier)):
+            branch.verbose = progress
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def name_columns(

@@ -162,7 +162,8 @@ def _check_complete(root: Path, stated: set[str]) -> None:
                 f"the model folder {str(root)!r} holds a link, {name}: expected files "
                 f"only. Copy the folder with its links followed, as cp -rL does."
             )
-        if not path.is_dir() and path.name not in _LEFT_BEHIND:
+        left_behind = path.name in _LEFT_BEHIND or path.name.startswith("._")
+        if not path.is_dir() and not left_behind:
             there.add(name)
     missing, surplus = sorted(stated - there), sorted(there - stated - {MANIFEST})
     if missing:

@@ -56,7 +56,17 @@ class ForwardInTime:
     def get_n_splits(
         self, X: object = None, y: object = None, groups: object = None
     ) -> int:
-        """Return the number of splits."""
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        int
+        """
         return self.n_splits
 
     def split(
@@ -71,9 +81,15 @@ class ForwardInTime:
         ----------
         X : DataFrame or sequence of mappings
             Posts with `created_at`.
-        y : ignored
+        y : object, default=None
+            Ignored.
         groups : array-like of shape (n_posts,) or None, default=None
             Posts that belong together.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            Row numbers.
 
         Raises
         ------

@@ -45,9 +45,9 @@ class Resampling:
         if self.small:
             counts = 1.0 - np.eye(self.n_groups)
         else:
-            counts = np.random.default_rng(0).multinomial(
-                self.n_groups, np.full(self.n_groups, 1 / self.n_groups), N_RESAMPLES
-            )
+            shares = np.full(self.n_groups, 1 / self.n_groups)
+            rng = np.random.default_rng(0)
+            counts = rng.multinomial(self.n_groups, shares, N_RESAMPLES).astype(float)
         # The first row is the sample itself.
         ones = np.ones((1, self.n_groups))
         self.counts = np.vstack([ones, counts]).astype(np.float32)

@@ -260,7 +260,7 @@ DEMO = [
         "--n-posts",
         type=int,
         callback=within(200),
-        default=1000,
+        default=800,
         metavar="N",
         help="Number of coded posts to make.",
     ),

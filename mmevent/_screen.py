@@ -102,13 +102,24 @@ def audit_sample(audit: pd.DataFrame) -> str:
     alike = audit.groupby(["rule", "prediction"], sort=False)
     broken = audit[audit["image_status"].notna()]
     rows = pd.concat([alike.head(2), broken.head(2)]).drop_duplicates("id")
-    rows = rows.sort_index()
-    table = rows[["id", "prediction", "margin", "rule"]].copy()
-    for name in ("p_text", "p_image"):
-        table[name] = ["" if p != p else f"{p:.3f}" for p in rows[name]]
-    table["margin"] = [f"{margin:+.3f}" for margin in table["margin"]]
-    table["image_status"] = rows["image_status"].fillna("")
-    return str(table.to_string(index=False, justify="left"))
+    columns = {
+        "id": "{}",
+        "prediction": "{}",
+        "margin": "{:+.3f}",
+        "rule": "{}",
+        "p_text": "{:.3f}",
+        "p_image": "{:.3f}",
+        "image_status": "{}",
+    }
+    texts = [
+        [name, *("" if pd.isna(v) else form.format(v) for v in rows.sort_index()[name])]
+        for name, form in columns.items()
+    ]
+    widths = [max(map(len, column)) for column in texts]
+    return "\n".join(
+        "  ".join(map(str.ljust, line, widths)).rstrip()
+        for line in zip(*texts, strict=True)
+    )
 
 
 def command_line(*words: object) -> str:

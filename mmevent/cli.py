@@ -11,11 +11,13 @@ import click
 import mmevent
 from mmevent._console import (
     OneLineGroup,
+    Session,
     check_column,
-    clean_warnings,
     find_label,
     name_columns,
-    shows_progress,
+    show_bars,
+    start_session,
+    write_text,
 )
 from mmevent._options import DEMO, EVALUATE, FIT, PREDICT, takes
 from mmevent.exceptions import InputError
@@ -82,7 +84,7 @@ def fit(posts: Path, output: Path, quiet: bool, **options: Any) -> None:
     from mmevent._folder import new_folder
 
     new_folder(output)
-    with _session(quiet=quiet) as session:
+    with start_session(quiet=quiet) as session:
         frame = session.read(posts)
         check_column(posts, frame, options["label"], "--label")
         labels = frame[options["label"]]
@@ -112,7 +114,7 @@ def evaluate(folder: Path, posts: Path, quiet: bool, **options: Any) -> None:
     model predicts each once. Columns are those named in the fit, unless named anew.
     """
     _check_evaluate(options)
-    with _session(quiet=quiet) as session:
+    with start_session(quiet=quiet) as session:
         detector = session.load(folder)
         frame = session.read(posts)
         label = options["label"] or detector.label_name_
@@ -141,7 +143,7 @@ def evaluate(folder: Path, posts: Path, quiet: bool, **options: Any) -> None:
         )
         click.echo(str(estimate))
         if options["json_path"]:
-            _write_text(options["json_path"], estimate.to_json() + "\n")
+            write_text(options["json_path"], estimate.to_json() + "\n")
             session.say(f"Figures written to {options['json_path']}")
 
 
@@ -168,7 +170,7 @@ def predict(
     from mmevent.posts import write_table
 
     check_table_path(output)
-    with _session(quiet=quiet) as session:
+    with start_session(quiet=quiet) as session:
         detector = session.load(folder)
         if options["threshold"] is not None:
             detector.set_policy(options["threshold"])
@@ -205,7 +207,7 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
     from mmevent._screen import audit_sample, audit_summary, command_line
 
     new_folder(output)
-    with _session(quiet=quiet) as session, _removed_on_failure(output):
+    with start_session(quiet=quiet) as session, _removed_on_failure(output):
         _write_demo_posts(output, n_posts)
         coded, model = output / "posts.csv", output / "model"
         uncoded, predictions = output / "uncoded.csv", output / "predictions.csv"
@@ -223,39 +225,6 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
             f"\nThe model is in {model}. To write all predictions to a table:\n\n"
             f"  {predict_line} -o {command_line(predictions)}"
         )
-
-
-class _Session:
-    """What all commands do alike: read, load, and talk."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self.quiet = quiet
-        self.progress = shows_progress(quiet=quiet)
-
-    def say(self, message: str) -> None:
-        if not self.quiet:
-            click.echo(message, err=True)
-
-    def read(self, path: Path) -> pd.DataFrame:
-        from mmevent._validation import check_some
-        from mmevent.posts import read_table
-
-        frame = read_table(path)
-        check_some(len(frame), f"read in {str(path)!r}")
-        return frame
-
-    def load(self, folder: Path) -> EventDetector:
-        if self.progress:
-            self.say(f"Loading {folder}")
-        detector: EventDetector = mmevent.load(folder)
-        _show_bars(detector, self.progress)
-        return detector
-
-
-@contextmanager
-def _session(*, quiet: bool) -> Iterator[_Session]:
-    with clean_warnings():
-        yield _Session(quiet=quiet)
 
 
 def _named_columns(options: dict[str, Any]) -> dict[str, str | None]:
@@ -282,7 +251,7 @@ def _new_detector(
     options: dict[str, Any],
     columns: dict[str, Any],
     positive: Any,
-    session: _Session,
+    session: Session,
 ) -> EventDetector:
     from mmevent import EventDetector, ForwardInTime, ImageClassifier, TextClassifier
 
@@ -307,7 +276,7 @@ def _new_detector(
 
 
 def _branch(
-    kind: Any, model: str | None, options: dict[str, Any], session: _Session
+    kind: Any, model: str | None, options: dict[str, Any], session: Session
 ) -> Any:
     """Return an unfitted branch; an unknown model is refused here, before any work."""
     from mmevent._hub import locate_model
@@ -341,22 +310,13 @@ def _fit_and_save(
     if detector.estimate_ is not None:
         click.echo(f"{detector.estimate_}\n")
     click.echo(rule_in_words(detector))
-    _show_bars(detector, False)
+    show_bars(detector, False)
     detector.save(folder, standalone=standalone)
 
 
 def _place(detector: EventDetector, posts: Path, options: dict[str, Any]) -> None:
     detector.image_root = options["image_root"] or posts.parent
     detector.allow_outside_root = options["allow_outside_root"]
-
-
-def _show_bars(detector: EventDetector, progress: bool) -> None:
-    from mmevent import ImageClassifier, TextClassifier
-
-    detector.verbose = progress
-    for branch in (detector.text, detector.image, *detector.branches_.values()):
-        if isinstance(branch, (TextClassifier, ImageClassifier)):
-            branch.verbose = progress
 
 
 def _check_evaluate(options: dict[str, Any]) -> None:
@@ -387,7 +347,7 @@ def _audit(
 
     posts = to_posts(frame, columns=columns)
     detector.columns = None
-    _show_bars(detector, False)
+    show_bars(detector, False)
     parts = []
     with tqdm(
         total=len(posts), desc="Predicting", unit="post", disable=not bar
@@ -396,15 +356,6 @@ def _audit(
             parts.append(detector.audit(posts.iloc[start : start + _CHUNK]))
             done.update(len(parts[-1]))
     return pd.concat(parts)
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_demo_posts(folder: Path, n_posts: int) -> None:

@@ -327,6 +327,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         score = rule.score(evidence)
         pooled = evidence.pooled[rule.image, rule.pool]
         names = _source_names(prepared)
+        best = _best_images(prepared, p_image, names)
+        statuses, index = _statuses(prepared, names), prepared.posts.index
         negative, positive = self._coding()
         prediction = np.where(score >= self.threshold_, positive, negative).astype(
             self.classes_.dtype
@@ -342,11 +344,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 "p_image": pooled,
                 "n_images": np.bincount(prepared.post, minlength=len(prepared)),
                 "n_usable": prepared.n_usable,
-                "best_image": _best_images(prepared, p_image, names),
-                "image_status": _statuses(prepared, names),
+                "best_image": pd.Series(best, index, dtype=object),
+                "image_status": pd.Series(statuses, index, dtype=object),
                 "text_truncated": self._truncated(prepared),
             },
-            index=prepared.posts.index,
+            index=index,
         )
 
     def set_policy(self, policy: str | float) -> EventDetector:
@@ -516,7 +518,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         )
 
     def _branches(self, seed: int | None) -> dict[str, Any]:
-        """The branches that are asked for, unfitted, by name."""
+        """Return the branches that are asked for, unfitted, by name."""
         branches: dict[str, Any] = {}
         if self.text is not None:
             branches[TEXT] = (
@@ -533,7 +535,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         return branches
 
     def _notes(self, prepared: Prepared) -> list[str]:
-        """What the estimate must say about the posts; warn where no image is usable."""
+        """Return what the estimate must say; warn where no image is usable."""
         statuses = prepared.images.statuses
         broken = statuses[statuses != "ok"]
         notes = []
@@ -671,6 +673,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             kind=self._kind() or NESTED,
             leakage=leakage,
             notes=notes,
+            verbose=self.verbose,
         )
 
     def _predict(self, prepared: Prepared) -> tuple[Evidence, NDArray[np.float64]]:
@@ -775,6 +778,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             kind="held out",
             leakage=prepared.leakage(labels, 0, None),
             notes=notes,
+            verbose=self.verbose,
         )
 
     def _event(self, y: ArrayLike, n_posts: int) -> NDArray[np.bool_]:
@@ -855,7 +859,7 @@ def _is_frozen(branch: Any) -> bool:
 
 
 def _text_classifiers(branch: Any) -> list[TextClassifier]:
-    """The text classifiers within a branch: itself, or parts of an ensemble."""
+    """Return the text classifiers within a branch: itself, or parts of an ensemble."""
     if isinstance(branch, TextClassifier):
         return [branch]
     parts = [
@@ -867,7 +871,7 @@ def _text_classifiers(branch: Any) -> list[TextClassifier]:
 
 
 def _source_names(prepared: Prepared) -> NDArray[Any]:
-    """The path of each image, or its place in its post."""
+    """Return the path of each image, or its place in its post."""
     names = np.empty(len(prepared.post), dtype=object)
     place: dict[int, int] = {}
     for i, (source, row) in enumerate(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from mmevent._estimation import Run
 from mmevent._folds import ForwardInTime
@@ -16,7 +17,7 @@ from mmevent._metrics import Interval, Resampling
 from mmevent._systems import FUSED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -88,12 +89,29 @@ class Estimate:
     notes: list[str] = field(default_factory=list)
 
     def to_frame(self, slice: str = "all") -> pd.DataFrame:
-        """Return the rows of one slice, indexed by system."""
+        """Return the rows of one slice, indexed by system.
+
+        Parameters
+        ----------
+        slice : {"all", "with images", "without images"}, default="all"
+            Which posts.
+
+        Returns
+        -------
+        DataFrame
+            One row a system, with the columns of `table`.
+        """
         rows = self.table[self.table["slice"] == slice]
         return rows.drop(columns="slice").set_index("system")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain lists, dicts, strings and numbers."""
+        """Return everything as plain lists, dicts, strings and numbers.
+
+        Returns
+        -------
+        dict
+            What is undefined is None.
+        """
         frames = {
             name: json.loads(value.to_json(orient="records", double_precision=15))
             for name, value in vars(self).items()
@@ -107,12 +125,28 @@ class Estimate:
         }
 
     def to_json(self) -> str:
-        """Return everything as JSON."""
+        """Return everything as JSON.
+
+        Returns
+        -------
+        str
+            What is undefined is null.
+        """
         return json.dumps(self.to_dict(), indent=2, allow_nan=False)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Estimate:
-        """Make an estimate from what `to_dict` returned."""
+        """Make an estimate from what `to_dict` returned.
+
+        Parameters
+        ----------
+        values : dict
+            From `to_dict`, or read from JSON.
+
+        Returns
+        -------
+        Estimate
+        """
         frames = {
             name: _frame(value)
             for name, value in values.items()
@@ -239,6 +273,7 @@ def summarise(
     kind: str,
     leakage: dict[str, int],
     notes: Sequence[str] = (),
+    verbose: bool = False,
 ) -> Estimate:
     """Turn the scores of one or more runs into an estimate.
 
@@ -260,9 +295,12 @@ def summarise(
     }
     if not slices["with images"].any() or not slices["without images"].any():
         slices = {"all": tested}
-    figures = {
-        name: _Figures(runs, event, cluster, rows) for name, rows in slices.items()
-    }
+    total = len(slices) * len(runs) * len(runs[0].scores)
+    with tqdm(total=total, desc="Resampling groups", disable=not verbose) as bar:
+        figures = {
+            name: _Figures(runs, event, cluster, rows, bar.update)
+            for name, rows in slices.items()
+        }
     whole = figures["all"]
     if whole.resampling.small:
         notes.append(
@@ -295,8 +333,10 @@ class _Figures:
         event: NDArray[np.bool_],
         cluster: IntArray,
         rows: NDArray[np.bool_],
+        progress: Callable[[], object],
     ) -> None:
         self.runs, self.chosen, self.event = runs, rows, event[rows]
+        self.progress = progress
         self.resampling = Resampling(cluster[rows])
         self.systems = list(runs[0].scores)
         self.replicates = {name: self._replicates(name) for name in self.systems}
@@ -312,6 +352,7 @@ class _Figures:
                 run.scores[system][self.chosen], self.event, run.fold[self.chosen]
             )
             per_run.append(figures)
+            self.progress()
         return {name: np.array([f[name] for f in per_run]) for name in _FIGURES}
 
     def intervals(self, system: str) -> dict[str, Interval]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from mmevent import __version__
+from mmevent import EventDetector, __version__  # the detector itself calls `save`
 from mmevent._branches import TEXT
 from mmevent._card import model_card
 from mmevent._folder import (
@@ -41,7 +41,6 @@ from mmevent._references import (
     point_to_folders,
     use_devices_of_this_machine,
 )
-from mmevent.detector import EventDetector
 from mmevent.evaluation import Estimate
 from mmevent.exceptions import MmeventError, ModelFolderError
 from mmevent.image import ImageClassifier

@@ -176,10 +176,14 @@ def duplicate_groups(
 
     Parameters
     ----------
-    posts, columns
+    posts : pandas.DataFrame, sequence of mappings, or datasets.Dataset
         As in `to_posts`.
-    image_root, allow_outside_root
+    columns : mapping, default=None
+        As in `to_posts`.
+    image_root : str or path, default=None
         As in `load_image`. Images that cannot be used link nothing.
+    allow_outside_root : bool, default=False
+        As in `load_image`.
 
     Returns
     -------

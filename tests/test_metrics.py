@@ -17,7 +17,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from mmevent._metrics import N_RESAMPLES, SMALL, Resampling
+from mmevent._metrics import N_RESAMPLES, Resampling
 
 NAN = float("nan")
 
@@ -164,7 +164,7 @@ def test_groups_widen_the_interval() -> None:
     assert wide > 2 * narrow
 
 
-@pytest.mark.parametrize(("n_groups", "small"), [(SMALL - 1, True), (SMALL, False)])
+@pytest.mark.parametrize(("n_groups", "small"), [(29, True), (30, False)])
 def test_fewer_than_30_groups_are_few(n_groups: int, small: bool) -> None:
     assert Resampling(np.arange(n_groups)).small is small
 

@@ -823,6 +823,7 @@ def test_a_file_that_was_added_is_named(name: str, folder: Path) -> None:
 
 def test_what_systems_leave_in_folders_is_ignored(folder: Path) -> None:
     (folder / ".DS_Store").touch()
+    (folder / "._README.md").touch()
     (folder / "text" / "Thumbs.db").touch()
     load(folder)
 
