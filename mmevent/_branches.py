@@ -101,7 +101,7 @@ def fit_branch(branch: Any, side: Side, rows: IntArray, labels: Labels) -> Any |
     if event.all() or not event.any():
         return None
     weight = side.weight[chosen]
-    arguments = {"groups": labels.group[post]}
+    arguments: dict[str, NDArray[Any]] = {"groups": labels.group[post]}
     if (weight != 1.0).any():
         arguments["sample_weight"] = weight
     fitted = clone(branch)
@@ -190,6 +190,8 @@ def to_evidence(
         p_text[material.text.post] = probabilities[TEXT]
     images = {name: p for name, p in probabilities.items() if name != TEXT}
     none = np.full(len(material.image.post), np.nan)
+    if not images and pool == "auto":
+        pool = "max"
     return Evidence.from_images(
         p_text, images or {"image": none}, material.image.post, pool=pool
     )

@@ -167,7 +167,7 @@ class _Collector:
         """
         if not self.scores:
             raise InputError(
-                "no fold has others to choose from: expected an earlier fold with posts "
+                "no fold has others to choose from: expected an earlier one with posts "
                 "of both classes for at least one, got none. Raise n_splits, or use "
                 "estimate='nested'."
             )

@@ -168,7 +168,7 @@ class Folds:
         self.cv = self._splitter(cv, "cv")
         forward = isinstance(cv, ForwardInTime)
         if forward and isinstance(inner_cv, (int, np.integer)):
-            inner_cv = ForwardInTime(inner_cv)
+            inner_cv = ForwardInTime(int(inner_cv))
         self.inner_cv = (
             None if inner_cv is None else self._splitter(inner_cv, "inner_cv")
         )
@@ -256,7 +256,7 @@ class Folds:
             )
 
     def _check_tasks(self, tasks: list[Task], name: str) -> None:
-        tested = np.concatenate([task.test for task in tasks]) if tasks else []
+        tested = np.concatenate([np.empty(0, int), *(task.test for task in tasks)])
         if len(tested) == 0 or len(np.unique(tested)) < len(tested):
             raise InputError(
                 f"{name} tests no post, or some post twice: expected folds whose test "

@@ -53,9 +53,10 @@ class Resampling:
         self.counts = np.vstack([ones, counts]).astype(np.float32)
 
     def sums(self, values: FloatArray | NDArray[np.bool_]) -> FloatArray:
-        """Sum of a value over the posts of each resample."""
+        """Sum of a count over the posts of each resample, exact below 2**24."""
         by_group = np.bincount(self.group, values, minlength=self.n_groups)
-        return self.counts.astype(np.float64, copy=False) @ by_group
+        total = self.counts @ by_group.astype(np.float32)
+        return total.astype(np.float64)
 
     def interval(self, figures: FloatArray) -> Interval:
         """Interval of a figure, given for the sample and each resample."""
@@ -110,4 +111,5 @@ class Resampling:
 
 
 def _divide(a: FloatArray, b: FloatArray, *, empty: float = np.nan) -> FloatArray:
-    return np.divide(a, b, out=np.full(a.shape, empty), where=b > 0)
+    ratio: FloatArray = np.divide(a, b, out=np.full(a.shape, empty), where=b > 0)
+    return ratio

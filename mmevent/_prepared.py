@@ -98,7 +98,7 @@ class Prepared:
         return keys
 
     def _ids_are_row_numbers(self) -> bool:
-        return self.posts["id"].tolist() == list(range(len(self)))
+        return bool(self.posts["id"].tolist() == list(range(len(self))))
 
     def data_hash(self, labels: Labels) -> str:
         """Hash of texts, images and labels, by which training posts are known again."""

@@ -281,7 +281,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             Score minus threshold where the class of events is ``classes_[1]``, else
             threshold minus score.
         """
-        margin = self.audit(posts)["margin"].to_numpy()
+        margin: NDArray[np.float64] = self.audit(posts)["margin"].to_numpy()
         return margin if self.classes_[1] == self.pos_label_ else -margin
 
     def predict_proba(self, posts: Any) -> NDArray[np.float64]:

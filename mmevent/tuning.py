@@ -486,7 +486,8 @@ def _simplest_within_one_se(
         flagged = rule.score(space.evidence) >= rule.threshold
         total = max(int(flagged.sum()) + int(event.sum()), 1)
         moved = 2.0 * (flagged & event) - f1 * (flagged.astype(float) + event)
-        return np.bincount(group, weights=moved / total)
+        by_group: NDArray[np.float64] = np.bincount(group, weights=moved / total)
+        return by_group
 
     def distance(rule: Rule) -> float:
         return float((2.0 * rule.weight - 1.0) ** 2 + np.log2(rule.beta) ** 2)
