@@ -486,8 +486,7 @@ def _simplest_within_one_se(
         flagged = rule.score(space.evidence) >= rule.threshold
         total = max(int(flagged.sum()) + int(event.sum()), 1)
         moved = 2.0 * (flagged & event) - f1 * (flagged.astype(float) + event)
-        by_group: NDArray[np.float64] = np.bincount(group, weights=moved / total)
-        return by_group
+        return np.asarray(np.bincount(group, weights=moved / total), dtype=np.float64)
 
     def distance(rule: Rule) -> float:
         return float((2.0 * rule.weight - 1.0) ** 2 + np.log2(rule.beta) ** 2)
