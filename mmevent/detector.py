@@ -322,7 +322,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         prepared = self._read(posts)
-        evidence, p_image = self._predict(prepared)
+        with shared_memo():
+            evidence, p_image = self._predict(prepared)
         rule = self._rule()
         score = rule.score(evidence)
         pooled = evidence.pooled[rule.image, rule.pool]

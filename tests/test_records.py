@@ -16,6 +16,10 @@ def test_our_names_come_first_in_columns() -> None:
     assert posts["images"].tolist() == [["a.jpg"]]
 
 
+def _type(value: object) -> str:
+    return type(value).__name__
+
+
 @pytest.mark.parametrize("posts", [["a text"], [{"text": "x"}, None], ({}, 5)])
 def test_post_that_is_not_a_mapping_is_named_by_its_row(posts: Any) -> None:
     row, kind = len(posts) - 1, type(posts[-1]).__name__
@@ -26,7 +30,7 @@ def test_post_that_is_not_a_mapping_is_named_by_its_row(posts: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ["posts.csv", b"x", None, 5, iter([]), {"a"}, pd.Series(["a"])], ids=repr
+    "data", ["posts.csv", b"x", None, 5, iter([]), {"a"}, pd.Series(["a"])], ids=_type
 )
 def test_posts_of_another_type(data: Any) -> None:
     with pytest.raises(
