@@ -13,6 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 
+from mmevent._head import one_blas_thread
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
 
@@ -116,7 +117,7 @@ def predict_branch(
     side: Side,
     chosen: IntArray,
     *,
-    classes: tuple[Any, Any] = (0, 1),
+    classes: Sequence[Any] = (0, 1),
 ) -> NDArray[np.float64]:
     """Probability of an event for some items; NaN where the branch gives none."""
     if fitted is None or len(chosen) == 0:
@@ -131,7 +132,7 @@ def run_tasks(
     labels: Labels,
     tasks: Sequence[Task],
     *,
-    classes: tuple[Any, Any] = (0, 1),
+    classes: Sequence[Any] = (0, 1),
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> list[dict[str, NDArray[np.float64]]]:
@@ -161,9 +162,10 @@ def run_tasks(
 
     named = list(branches.items())
     bar = tqdm(tasks, desc="Fitting folds", unit="fold", disable=not verbose)
-    results: list[dict[str, NDArray[np.float64]]] = Parallel(
-        n_jobs=n_jobs, prefer="threads"
-    )(delayed(run)(task) for task in bar)
+    with one_blas_thread():
+        results: list[dict[str, NDArray[np.float64]]] = Parallel(
+            n_jobs=n_jobs, prefer="threads"
+        )(delayed(run)(task) for task in bar)
     return results
 
 
@@ -225,7 +227,7 @@ def _accepted(branch: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, An
     return config_context(enable_metadata_routing=True), taken
 
 
-def _positive_column(fitted: Any, classes: tuple[Any, Any]) -> int:
+def _positive_column(fitted: Any, classes: Sequence[Any]) -> int:
     """Column of an event, of a branch that was fitted here or elsewhere."""
     known = list(fitted.classes_)
     if isinstance(fitted, FrozenEstimator) and set(known) == set(classes):

@@ -12,7 +12,7 @@ Source: Dinkelbach (1967), "On Nonlinear Fractional Programming", Management Sci
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -118,20 +118,37 @@ def best_cuts(
     bounds : tuple of float
         Least and greatest beta.
     """
-    ratio, improved = 0.5, False
-    while True:
-        gain_text = 2.0 * text.true - ratio * text.flagged
-        gain_image = 2.0 * image.true - ratio * image.flagged
-        cuts = _best_pair(text, image, gain_text, gain_image, bounds)
-        gain = gain_text[cuts[0]] + gain_image[cuts[1]] - ratio * positives
-        if improved and gain <= TIE * max(positives, 1):
-            break
-        improved = True
-        flagged = int(text.flagged[cuts[0]] + image.flagged[cuts[1]])
-        true = int(text.true[cuts[0]] + image.true[cuts[1]])
+
+    def gains(ratio: float) -> tuple[FloatArray, FloatArray]:
+        return (
+            2.0 * text.true - ratio * text.flagged,
+            2.0 * image.true - ratio * image.flagged,
+        )
+
+    gain_text, gain_image = gains(0.5)
+    best = _best_for(text, image, gain_image, int(np.argmax(gain_text)), bounds)
+    ratio, gain = 0.0, np.inf
+    while gain > TIE * max(positives, 1):
+        flagged = int(text.flagged[best[0]] + image.flagged[best[1]])
+        true = int(text.true[best[0]] + image.true[best[1]])
         ratio = 2.0 * true / (flagged + positives)
-    ties = _ties(text, image, gain_text, gain_image, bounds)
+        gain_text, gain_image = gains(ratio)
+        best = _best_pair(text, image, gain_text, gain_image, bounds, best)
+        gain = gain_text[best[0]] + gain_image[best[1]] - ratio * positives
+    ties = _ties(text, image, gain_text, gain_image, bounds, best)
     return *_beta_nearest_one(text, image, ties, bounds), ratio
+
+
+def _best_for(
+    text: Side,
+    image: Side,
+    gain_image: FloatArray,
+    cut: int,
+    bounds: tuple[float, float],
+) -> tuple[int, int]:
+    """Pair a cut of the text side with the best of the image side that it allows."""
+    first, last = _window(text, image, np.array([cut]), bounds)
+    return cut, int(first[0] + np.argmax(gain_image[first[0] : last[0] + 1]))
 
 
 def _best_pair(
@@ -140,17 +157,53 @@ def _best_pair(
     gain_text: FloatArray,
     gain_image: FloatArray,
     bounds: tuple[float, float],
+    known: tuple[int, int],
 ) -> tuple[int, int]:
-    """Find the pair of cuts of the greatest gain that a beta within bounds makes."""
-    cut = int(np.argmax(gain_text))
-    partner = int(np.argmax(gain_image))
-    first, last = _window(text, image, np.array([cut]), bounds)
-    if not first[0] <= partner <= last[0]:
-        first, last = _window(text, image, np.arange(len(gain_text)), bounds)
-        partners = _window_argmax(gain_image, first, last)
-        cut = int(np.argmax(gain_text + gain_image[partners]))
-        partner = int(partners[cut])
-    return cut, partner
+    """Find the pair of cuts of the greatest gain that a beta within bounds makes.
+
+    The gain of a `known` pair spares looking at cuts that cannot reach it.
+    """
+    pair = _best_for(text, image, gain_image, int(np.argmax(gain_text)), bounds)
+    if gain_image[pair[1]] == gain_image.max():
+        return pair
+    enough = max(gain_text[cut] + gain_image[other] for cut, other in (pair, known))
+    found = _candidates(text, image, gain_text, gain_image, enough - GAIN_TIE, bounds)
+    best = int(np.argmax(found.gain))
+    partners = found.kept[found.first[best] : found.last[best] + 1]
+    return int(found.cuts[best]), int(partners[np.argmax(gain_image[partners])])
+
+
+class _Candidates(NamedTuple):
+    """Cuts of the text side, each with its window of `kept` cuts of the image side.
+
+    `gain` is that of the best pair in the window.
+    """
+
+    cuts: IntArray
+    kept: IntArray
+    first: IntArray
+    last: IntArray
+    gain: FloatArray
+
+
+def _candidates(
+    text: Side,
+    image: Side,
+    gain_text: FloatArray,
+    gain_image: FloatArray,
+    enough: float,
+    bounds: tuple[float, float],
+) -> _Candidates:
+    """Cuts that may be part of a pair whose gain is enough."""
+    cuts = np.flatnonzero(gain_text >= enough - gain_image.max())
+    kept = np.flatnonzero(gain_image >= enough - gain_text.max())
+    first, last = _window(text, image, cuts, bounds)
+    first = np.searchsorted(kept, first, side="left")
+    last = np.searchsorted(kept, last, side="right") - 1
+    some = first <= last
+    cuts, first, last = cuts[some], first[some], last[some]
+    gain = gain_text[cuts] + _window_max(gain_image[kept], first, last)
+    return _Candidates(cuts, kept, first, last, gain)
 
 
 def _window(
@@ -163,24 +216,20 @@ def _window(
     return first, last
 
 
-def _window_argmax(values: FloatArray, first: IntArray, last: IntArray) -> IntArray:
-    """Index of the maximum of values[first:last + 1], for each pair of ends.
+def _window_max(values: FloatArray, first: IntArray, last: IntArray) -> FloatArray:
+    """Maximum of values[first:last + 1], for each pair of ends.
 
     A sparse table: the maximum over any window is that of the two overlapping
     windows, of a power of two long, which cover it.
     """
-    table = [np.arange(len(values))]
-    while 2 ** len(table) <= len(values):
-        half = 2 ** (len(table) - 1)
-        left, right = table[-1][:-half], table[-1][half:]
-        table.append(np.where(values[left] >= values[right], left, right))
     level = np.frexp(last - first + 1)[1] - 1
-    result = np.empty(len(first), dtype=np.intp)
-    for size in np.unique(level):
-        rows = level == size
-        left = table[size][first[rows]]
-        right = table[size][last[rows] + 1 - 2**size]
-        result[rows] = np.where(values[left] >= values[right], left, right)
+    result = np.empty(len(first))
+    table = values
+    for size in range(level.max(initial=-1) + 1):
+        rows = np.flatnonzero(level == size)
+        width = 2**size
+        result[rows] = np.maximum(table[first[rows]], table[last[rows] + 1 - width])
+        table = np.maximum(table[:-width], table[width:])
     return result
 
 
@@ -190,25 +239,22 @@ def _ties(
     gain_text: FloatArray,
     gain_image: FloatArray,
     bounds: tuple[float, float],
+    best: tuple[int, int],
 ) -> tuple[IntArray, IntArray]:
-    """All feasible pairs of cuts of the greatest gain.
+    """All feasible pairs of cuts that gain as much as the best.
 
     Gains are whole multiples of 1 / (flagged + positives): any two that differ, differ
     by more than the tolerance here.
     """
-    pair = _best_pair(text, image, gain_text, gain_image, bounds)
-    enough = gain_text[pair[0]] + gain_image[pair[1]] - GAIN_TIE
-    cuts = np.flatnonzero(gain_text >= enough - gain_image.max())
-    first, last = _window(text, image, cuts, bounds)
-    if len(cuts) > 1:
-        partners = _window_argmax(gain_image, first, last)
-        reached = gain_text[cuts] + gain_image[partners] >= enough
-        cuts, first, last = cuts[reached], first[reached], last[reached]
-    found = [
-        np.arange(i, j + 1)[gain_image[i : j + 1] >= enough - gain_text[cut]]
-        for cut, i, j in zip(cuts, first, last, strict=True)
-    ]
-    return np.repeat(cuts, [len(row) for row in found]), np.concatenate(found)
+    enough = gain_text[best[0]] + gain_image[best[1]] - GAIN_TIE
+    found = _candidates(text, image, gain_text, gain_image, enough, bounds)
+    reached = found.gain >= enough
+    cuts = found.cuts[reached]
+    image_cuts = []
+    for cut, i, j in zip(cuts, found.first[reached], found.last[reached], strict=True):
+        kept = found.kept[i : j + 1]
+        image_cuts.append(kept[gain_image[kept] >= enough - gain_text[cut]])
+    return np.repeat(cuts, [len(row) for row in image_cuts]), np.concatenate(image_cuts)
 
 
 def _beta_nearest_one(

@@ -38,7 +38,7 @@ class Job:
     search: Search
     threshold_of: Callable[[FloatArray, NDArray[np.bool_]], float]
     pool: str = "auto"
-    classes: tuple[Any, Any] = (0, 1)
+    classes: Sequence[Any] = (0, 1)
     n_jobs: int | None = None
     verbose: bool = False
 

@@ -153,7 +153,7 @@ def _stack(codes: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
     apart = []
     for values in codes:
         apart.append(np.where(values < 0, -1, values + start))
-        start += values.max(initial=-1) + 1
+        start += int(values.max(initial=-1)) + 1
     return np.concatenate(apart)
 
 

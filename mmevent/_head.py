@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +50,7 @@ def fit_head(
     seed = None
     if random_state is not None:
         seed = int(check_random_state(random_state).randint(2**31 - 1))
-    with config_context(enable_metadata_routing=False), _one_blas_thread():
+    with config_context(enable_metadata_routing=False), one_blas_thread():
         if head is not None:
             return _fit_custom(head, embeddings, labels, weight, group, seed)
         weight = balanced_weight(labels, class_weight, weight)
@@ -258,34 +255,13 @@ def _weight_arguments(head: Any, weight: NDArray[np.float64] | None) -> dict[str
     return {f"{prefix}sample_weight": weight}
 
 
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_limit: Any = None
+def one_blas_thread() -> Any:
+    """Keep BLAS to one thread: a context around fits of small models.
 
-
-@functools.cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="blas")
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread while any head is fitted.
-
-    The products here are too small to share: with two threads, and any other work on
-    the machine, they take up to fifty times as long.
+    Their products are too small to share: with two threads, and any other work on the
+    machine, they take up to fifty times as long. Around threads that fit, the thread
+    that starts them must enter it, since threadpoolctl lets one thread alone decide.
     """
-    global _blas_users, _blas_limit
-    with _blas_lock:
-        if _blas_users == 0:
-            _blas_limit = _blas().limit(limits=1)
-        _blas_users += 1
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _blas_limit.restore_original_limits()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")

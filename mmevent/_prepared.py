@@ -53,6 +53,14 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.posts)
 
+    def take(self, rows: IntArray) -> Prepared:
+        """Keep some posts, by row number, with their images as examined."""
+        place = np.full(len(self), -1)
+        place[rows] = np.arange(len(rows))
+        post = place[self.post]
+        kept = post >= 0
+        return Prepared(self.posts.iloc[rows], self.images[kept], post[kept])
+
     @cached_property
     def material(self) -> Material:
         """What the branches see."""

@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._audit import audit_table
+from mmevent._branch_parameters import (
+    check_branches,
+    is_frozen,
+    named_images,
+    unfitted_branches,
+)
 from mmevent._branches import TEXT, Labels, fit_branch, predict_branch, to_evidence
 from mmevent._cache import shared_memo
+from mmevent._estimate_table import Estimate
 from mmevent._estimation import CROSS_FITTED, NESTED, Job, Run, estimate
+from mmevent._figures import summarise
 from mmevent._folds import Folds
 from mmevent._prepared import Prepared
-from mmevent._systems import FUSED, fit_systems
-from mmevent._validation import as_labels, check_groups, check_labels, check_some
+from mmevent._validation import check_groups, check_labels, check_some
 from mmevent.decision import check_policy, choose_threshold, threshold_chooser
-from mmevent.evaluation import Estimate, summarise
 from mmevent.exceptions import InputError, UnusableInputWarning
-from mmevent.fusion import POOLS, applied_rule
-from mmevent.image import ImageClassifier
-from mmevent.text import TextClassifier
+from mmevent.fusion import POOLS
 from mmevent.tuning import Evidence, Rule, Search, cv_results, trials_frame, tune_rule
 
 if TYPE_CHECKING:
@@ -35,8 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["EventDetector"]
-
-AUTO = "auto"
 
 
 class EventDetector(ClassifierMixin, BaseEstimator):
@@ -324,32 +326,13 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         prepared = self._read(posts)
         with shared_memo():
             evidence, p_image = self._predict(prepared)
-        rule = self._rule()
-        score = rule.score(evidence)
-        pooled = evidence.pooled[rule.image, rule.pool]
-        names = _source_names(prepared)
-        best = _best_images(prepared, p_image, names)
-        statuses, index = _statuses(prepared, names), prepared.posts.index
-        negative, positive = self._coding()
-        prediction = np.where(score >= self.threshold_, positive, negative).astype(
-            self.classes_.dtype
-        )
-        return pd.DataFrame(
-            {
-                "id": prepared.posts["id"].to_numpy(),
-                "prediction": prediction,
-                "margin": score - self.threshold_,
-                "score": score,
-                "rule": applied_rule(evidence.p_text, pooled),
-                "p_text": evidence.p_text,
-                "p_image": pooled,
-                "n_images": np.bincount(prepared.post, minlength=len(prepared)),
-                "n_usable": prepared.n_usable,
-                "best_image": pd.Series(best, index, dtype=object),
-                "image_status": pd.Series(statuses, index, dtype=object),
-                "text_truncated": self._truncated(prepared),
-            },
-            index=index,
+        return audit_table(
+            prepared,
+            evidence,
+            p_image,
+            self._rule(),
+            coding=self._coding(),
+            text=self.text_,
         )
 
     def set_policy(self, policy: str | float) -> EventDetector:
@@ -422,31 +405,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 f"estimate={self.estimate!r} is not known: expected 'auto', 'nested', "
                 f"'cross-fit' or None. Choose one of them."
             )
-        self._check_branches()
-        if self.text is None and self.image is None:
-            raise InputError(
-                "text=None and image=None leave nothing to learn from: expected at "
-                "least one branch, got none. Leave one of them at 'auto'."
-            )
-
-    def _check_branches(self) -> None:
-        names = [name for name, _ in _named(self.image)]
-        if not names or TEXT in names or len(set(names)) < len(names):
-            raise InputError(
-                f"image={self.image!r} names no image branches: expected a list of "
-                f"(name, classifier) with distinct names other than {TEXT!r}, got the "
-                f"names {names}. Rename them, or pass image=None for no images."
-            )
-        for name, branch in ((TEXT, self.text), *_named(self.image)):
-            usable = hasattr(branch, "fit") and hasattr(branch, "predict_proba")
-            if branch is None or usable or (name in (TEXT, "image") and branch == AUTO):
-                continue
-            raise InputError(
-                f"the {name} branch {branch!r} is no classifier: expected one with fit "
-                f"and predict_proba, 'auto' or None, got {type(branch).__name__}. For "
-                f"a model by its name pass TextClassifier(model=...) or "
-                f"ImageClassifier(model=...)."
-            )
+        check_branches(self.text, self.image)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, (int, np.integer)):
@@ -518,22 +477,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             seed=seed,
         )
 
-    def _branches(self, seed: int | None) -> dict[str, Any]:
-        """Return the branches that are asked for, unfitted, by name."""
-        branches: dict[str, Any] = {}
-        if self.text is not None:
-            branches[TEXT] = (
-                TextClassifier(random_state=seed, verbose=self.verbose)
-                if isinstance(self.text, str)
-                else self.text
-            )
-        if isinstance(self.image, str):
-            branches["image"] = ImageClassifier(random_state=seed, verbose=self.verbose)
-        elif isinstance(self.image, list):
-            branches |= dict(self.image)
-        elif self.image is not None:
-            branches["image"] = self.image
-        return branches
+    def _unfitted(self, seed: int | None) -> dict[str, Any]:
+        return unfitted_branches(self.text, self.image, seed=seed, verbose=self.verbose)
 
     def _notes(self, prepared: Prepared) -> list[str]:
         """Return what the estimate must say; warn where no image is usable."""
@@ -555,8 +500,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                     UnusableInputWarning,
                     stacklevel=3,
                 )
-        given = (self.text, *dict(_named(self.image)).values())
-        if any(_is_frozen(branch) for branch in given):
+        given = (self.text, *dict(named_images(self.image)).values())
+        if any(is_frozen(branch) for branch in given):
             notes.append("assumes that the frozen branch never saw these posts.")
         return notes
 
@@ -564,7 +509,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         """Fit each branch on all posts; the encoders see every item here, once."""
         everything = np.arange(len(prepared))
         self.branches_: dict[str, Any] = {}
-        for name, branch in self._branches(seed).items():
+        for name, branch in self._unfitted(seed).items():
             side = prepared.material.side(name)
             fitted = fit_branch(branch, side, everything, labels)
             if fitted is not None:
@@ -584,7 +529,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             )
 
     def _job(self, prepared: Prepared, labels: Labels, seed: int | None) -> Job:
-        unfitted = self._branches(seed)
+        unfitted = self._unfitted(seed)
         return Job(
             branches={name: unfitted[name] for name in self.branches_},
             material=prepared.material,
@@ -592,7 +537,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             search=self._search(seed),
             threshold_of=threshold_chooser(self.policy),
             pool=self.pool,
-            classes=self._coding(),
+            classes=self._coding().tolist(),
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
@@ -622,10 +567,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             result, evidence.take(tested), event, fold[tested]
         )
 
-    def _coding(self) -> tuple[Any, Any]:
+    def _coding(self) -> NDArray[Any]:
         """Return the labels of no event and of an event."""
-        first, second = self.classes_
-        return (first, second) if second == self.pos_label_ else (second, first)
+        positive_is_second = self.classes_[1] == self.pos_label_
+        coding: NDArray[Any] = self.classes_
+        return coding if positive_is_second else coding[::-1]
 
     def _rule(self) -> Rule:
         return Rule(
@@ -686,222 +632,14 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             side = material.side(name)
             chosen = np.arange(len(side.post))
             probabilities[name] = predict_branch(
-                branch, side, chosen, classes=self._coding()
+                branch, side, chosen, classes=self._coding().tolist()
             )
         evidence = to_evidence(probabilities, material, pool=self.pool_)
         return evidence, probabilities[self.image_name_]
-
-    def _truncated(self, prepared: Prepared) -> NDArray[np.bool_]:
-        truncated = np.zeros(len(prepared), dtype=bool)
-        side = prepared.material.text
-        if len(side.post):
-            for branch in _text_classifiers(self.text_):
-                truncated[side.post] |= branch.is_truncated(list(side.items))
-        return truncated
-
-    def _evaluate_again(
-        self,
-        posts: Any,
-        y: ArrayLike,
-        groups: ArrayLike | None,
-        *,
-        seeds: Sequence[int],
-    ) -> Estimate:
-        check_is_fitted(self)
-        prepared = self._read(posts)
-        check_some(len(prepared), "evaluate")
-        labels, caller = self._labels(prepared, y, groups)
-        if prepared.data_hash(labels) != self.data_hash_:
-            raise InputError(
-                f"these {len(prepared)} posts are not those of the training: expected "
-                f"the same {len(self.out_of_fold_)} posts, labels and order. To "
-                f"evaluate on other posts, pass held_out=True (--held-out on the "
-                f"command line)."
-            )
-        kind = self._kind() or NESTED
-        runs = []
-        with shared_memo():
-            self._encode(prepared)
-            for seed in _checked_seeds(seeds):
-                folds = self._folds(prepared, labels, caller, seed, kind)
-                folds.check()
-                job = self._job(prepared, labels, seed)
-                run = estimate(job, folds, kind)[2]
-                assert run is not None
-                runs.append(run)
-        return self._summary(
-            runs, prepared, labels, caller, folds, self._notes(prepared)
-        )
 
     def _encode(self, prepared: Prepared) -> None:
         """Let the encoders see every item before the folds do, under one bar."""
         for name, branch in self.branches_.items():
             side = prepared.material.side(name)
             everything = np.arange(len(side.post))
-            predict_branch(branch, side, everything, classes=self._coding())
-
-    def _evaluate_held_out(
-        self,
-        posts: Any,
-        y: ArrayLike,
-        groups: ArrayLike | None,
-        *,
-        drop_seen: bool,
-    ) -> Estimate:
-        check_is_fitted(self)
-        prepared = self._read(posts)
-        check_some(len(prepared), "evaluate")
-        event = self._event(y, len(prepared))
-        given = check_groups(groups, len(prepared))
-        seen = self._seen(prepared)
-        notes = []
-        if seen.any():
-            if not drop_seen:
-                ids = prepared.posts["id"][seen][:5].tolist()
-                raise InputError(
-                    f"{int(seen.sum())} of {len(prepared)} held-out posts were "
-                    f"training posts: expected posts that share no id, text or image "
-                    f"with the training, got ids {ids}. Leave them out, or pass "
-                    f"drop_seen=True (--drop-seen on the command line)."
-                )
-            keep = np.flatnonzero(~seen)
-            check_some(len(keep), "evaluate, once training posts are dropped")
-            notes.append(f"{int(seen.sum())} posts dropped: seen in training.")
-            prepared = self._read(to_rows(posts, keep))
-            event = event[keep]
-            given = None if given is None else given[keep]
-        labels, _ = self._grouped(prepared, event, given)
-        return summarise(
-            [self._held_out_run(prepared)],
-            labels.event,
-            labels.group,
-            prepared.n_usable,
-            kind="held out",
-            leakage=prepared.leakage(labels, 0, None),
-            notes=notes,
-            verbose=self.verbose,
-        )
-
-    def _event(self, y: ArrayLike, n_posts: int) -> NDArray[np.bool_]:
-        """Which held-out posts are events; one class alone is fine."""
-        labels = as_labels(y, n_posts)
-        known = np.isin(labels, self.classes_)
-        if not known.all():
-            raise InputError(
-                f"y has other labels than the training: expected "
-                f"{self.classes_.tolist()}, got {labels[~known][:5].tolist()}. Code "
-                f"the held-out posts alike."
-            )
-        return np.asarray(labels == self.pos_label_, dtype=bool)
-
-    def _seen(self, prepared: Prepared) -> NDArray[np.bool_]:
-        training = set(self.training_keys_)
-        return np.array([not training.isdisjoint(keys) for keys in prepared.keys])
-
-    def _held_out_run(self, prepared: Prepared) -> Run:
-        """Predict once; the baselines are tuned on the training's probabilities."""
-        tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
-        rule = self._rule()
-        chosen_on = Evidence(
-            tested["p_text"].to_numpy(),
-            {(rule.image, rule.pool): tested["p_image"].to_numpy()},
-        )
-        systems, _ = fit_systems(
-            chosen_on,
-            tested["event"].to_numpy(),
-            tested["group"].to_numpy(),
-            self._search(0),
-            threshold_chooser(self.policy_),
-        )
-        evidence, _ = self._predict(prepared)
-        n = len(prepared)
-        scores = {name: system.score(evidence) for name, system in systems.items()}
-        thresholds = {
-            name: np.full(n, system.threshold) for name, system in systems.items()
-        }
-        scores[FUSED] = rule.score(evidence)
-        thresholds[FUSED] = np.full(n, self.threshold_)
-        return Run(None, np.zeros(n, dtype=np.intp), scores, thresholds, [])
-
-
-def to_rows(posts: Any, rows: NDArray[np.intp]) -> Any:
-    """Take some rows of posts in any form."""
-    if hasattr(posts, "iloc"):
-        return posts.iloc[rows]
-    if hasattr(posts, "select"):
-        return posts.select(rows)
-    return [posts[i] for i in rows]
-
-
-def _checked_seeds(seeds: Sequence[int]) -> list[int]:
-    try:
-        checked = [int(seed) for seed in seeds]
-    except (TypeError, ValueError):
-        checked = []
-    if not checked:
-        raise InputError(
-            f"seeds={seeds!r} gives no seed of the folds: expected a sequence of one "
-            f"integer or more. The default is (0,); five seeds are range(5)."
-        )
-    return checked
-
-
-def _named(image: Any) -> list[tuple[str, Any]]:
-    if not isinstance(image, list):
-        return [("image", image)]
-    pairs = [pair for pair in image if isinstance(pair, tuple) and len(pair) == 2]
-    return pairs if len(pairs) == len(image) else []
-
-
-def _is_frozen(branch: Any) -> bool:
-    """Whether a branch, or a part of it, was fitted elsewhere."""
-    parts = branch.get_params().values() if hasattr(branch, "get_params") else ()
-    return any(isinstance(part, FrozenEstimator) for part in (branch, *parts))
-
-
-def _text_classifiers(branch: Any) -> list[TextClassifier]:
-    """Return the text classifiers within a branch: itself, or parts of an ensemble."""
-    if isinstance(branch, TextClassifier):
-        return [branch]
-    parts = [
-        *getattr(branch, "estimators_", []),
-        *(step for _, step in getattr(branch, "steps", [])),
-        *([branch.estimator] if isinstance(branch, FrozenEstimator) else []),
-    ]
-    return [found for part in parts for found in _text_classifiers(part)]
-
-
-def _source_names(prepared: Prepared) -> NDArray[Any]:
-    """Return the path of each image, or its place in its post."""
-    names = np.empty(len(prepared.post), dtype=object)
-    place: dict[int, int] = {}
-    for i, (source, row) in enumerate(
-        zip(prepared.images.sources, prepared.post, strict=True)
-    ):
-        place[row] = place.get(row, 0) + 1
-        path = source.get("path") if isinstance(source, dict) else source
-        has_path = isinstance(path, str) or hasattr(path, "__fspath__")
-        names[i] = str(path) if has_path else f"image {place[row]}"
-    return names
-
-
-def _best_images(
-    prepared: Prepared, p_image: NDArray[np.float64], names: NDArray[Any]
-) -> list[str | None]:
-    best: list[str | None] = [None] * len(prepared)
-    highest = np.full(len(prepared), -1.0)
-    usable = np.flatnonzero(prepared.images.usable)
-    for i, p in zip(usable, p_image, strict=True):
-        row = prepared.post[i]
-        if p > highest[row]:
-            highest[row], best[row] = p, names[i]
-    return best
-
-
-def _statuses(prepared: Prepared, names: NDArray[Any]) -> list[str | None]:
-    """Why images of a post could not be used; None where all could, or it has none."""
-    reasons: list[list[str]] = [[] for _ in range(len(prepared))]
-    statuses = prepared.images.statuses
-    for i in np.flatnonzero(statuses != "ok"):
-        reasons[prepared.post[i]].append(f"{names[i]}: {statuses[i]}")
-    return ["; ".join(reason) or None for reason in reasons]
+            predict_branch(branch, side, everything, classes=self._coding().tolist())

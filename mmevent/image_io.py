@@ -12,7 +12,7 @@ from types import EllipsisType
 from typing import Any, TypeAlias, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 
 from mmevent._decoding import decode
@@ -41,6 +41,8 @@ Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image"
     " | Mapping[str, Any]"
 )
+
+_Several: TypeAlias = slice | NDArray[Any] | Sequence[Any]
 
 _REMOTE = re.compile(
     r"\s*(?:[a-z][a-z0-9+.\-]+:/|(?:data|file|blob|cid|mailto):|//|\\\\)",
@@ -207,9 +209,7 @@ class Images(Sequence[Image.Image]):
     @overload
     def __getitem__(self, key: int | np.integer[Any]) -> Image.Image: ...
     @overload
-    def __getitem__(
-        self, key: slice | ArrayLike | tuple[slice | ArrayLike, EllipsisType]
-    ) -> Images: ...
+    def __getitem__(self, key: _Several | tuple[_Several, EllipsisType]) -> Images: ...
     def __getitem__(self, key: Any) -> Image.Image | Images:
         """Return the image at one position, or the `Images` at several."""
         if isinstance(key, tuple):

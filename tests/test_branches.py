@@ -16,6 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mmevent._branches import (
     Labels,
@@ -291,3 +292,28 @@ def test_the_items_of_some_posts_are_found() -> None:
     side = Side(["x", "y", "z"], np.array([0, 2, 2]), np.ones(3))
     assert side.of(np.array([2]), 3).tolist() == [1, 2]
     assert side.of(np.array([1]), 3).tolist() == []
+
+
+class _BlasWitness(ClassifierMixin, BaseEstimator):
+    """Remembers how many threads BLAS had while it was fitted."""
+
+    def fit(self, X: Any, y: Any) -> _BlasWitness:
+        pools = threadpool_info()
+        self.threads_ = [p["num_threads"] for p in pools if p["user_api"] == "blas"]
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        assert set(self.threads_) == {1}
+        return np.full((len(X), 2), 0.5)
+
+
+def test_blas_has_one_thread_in_every_worker_and_gets_its_threads_back(
+    material: Material,
+) -> None:
+    tasks = [Task(np.delete(ALL, i), ALL[[i]]) for i in ALL]
+    with threadpool_limits(2, user_api="blas"):
+        results = run_tasks({"text": _BlasWitness()}, material, LABELS, tasks, n_jobs=2)
+        after = [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
+    assert len(results) == len(tasks)
+    assert set(after) == {2}

@@ -15,8 +15,8 @@ from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
 from mmevent import Estimate, EventDetector, ForwardInTime, evaluate
 from mmevent._estimation import Run
+from mmevent._figures import summarise
 from mmevent._metrics import Resampling
-from mmevent.evaluation import summarise
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.synthetic import make_posts
 

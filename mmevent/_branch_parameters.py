@@ -1,0 +1,80 @@
+"""The parameters `text` and `image` of a detector: checked, and made branches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.frozen import FrozenEstimator
+
+from mmevent._branches import TEXT
+from mmevent.exceptions import InputError
+from mmevent.image import ImageClassifier
+from mmevent.text import TextClassifier
+
+AUTO = "auto"
+
+
+def check_branches(text: Any, image: Any) -> None:
+    """Refuse what are no branches with an InputError."""
+    names = [name for name, _ in named_images(image)]
+    if not names or TEXT in names or len(set(names)) < len(names):
+        raise InputError(
+            f"image={image!r} names no image branches: expected a list of "
+            f"(name, classifier) with distinct names other than {TEXT!r}, got the "
+            f"names {names}. Rename them, or pass image=None for no images."
+        )
+    for name, branch in ((TEXT, text), *named_images(image)):
+        usable = hasattr(branch, "fit") and hasattr(branch, "predict_proba")
+        if branch is None or usable or (name in (TEXT, "image") and branch == AUTO):
+            continue
+        raise InputError(
+            f"the {name} branch {branch!r} is no classifier: expected one with fit "
+            f"and predict_proba, 'auto' or None, got {type(branch).__name__}. For "
+            f"a model by its name pass TextClassifier(model=...) or "
+            f"ImageClassifier(model=...)."
+        )
+    if text is None and image is None:
+        raise InputError(
+            "text=None and image=None leave nothing to learn from: expected at "
+            "least one branch, got none. Leave one of them at 'auto'."
+        )
+
+
+def unfitted_branches(
+    text: Any, image: Any, *, seed: int | None, verbose: bool
+) -> dict[str, Any]:
+    """Return the branches that are asked for, by name."""
+    settings: dict[str, Any] = {"random_state": seed, "verbose": verbose}
+    branches: dict[str, Any] = {}
+    if text is not None:
+        branches[TEXT] = TextClassifier(**settings) if isinstance(text, str) else text
+    if isinstance(image, str):
+        branches["image"] = ImageClassifier(**settings)
+    elif image is not None:
+        branches |= dict(named_images(image))
+    return branches
+
+
+def named_images(image: Any) -> list[tuple[str, Any]]:
+    if not isinstance(image, list):
+        return [("image", image)]
+    pairs = [pair for pair in image if isinstance(pair, tuple) and len(pair) == 2]
+    return pairs if len(pairs) == len(image) else []
+
+
+def is_frozen(branch: Any) -> bool:
+    """Whether a branch, or a part of it, was fitted elsewhere."""
+    parts = branch.get_params().values() if hasattr(branch, "get_params") else ()
+    return any(isinstance(part, FrozenEstimator) for part in (branch, *parts))
+
+
+def text_classifiers(branch: Any) -> list[TextClassifier]:
+    """Return the text classifiers within a branch: itself, or parts of an ensemble."""
+    if isinstance(branch, TextClassifier):
+        return [branch]
+    parts = [
+        *getattr(branch, "estimators_", []),
+        *(step for _, step in getattr(branch, "steps", [])),
+        *([branch.estimator] if isinstance(branch, FrozenEstimator) else []),
+    ]
+    return [found for part in parts for found in text_classifiers(part)]

@@ -1,0 +1,248 @@
+"""`Estimate`: out-of-sample figures as text, HTML, data frames and JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mmevent._systems import FUSED
+
+_KINDS = {
+    "nested": "nested cross-validation",
+    "cross-fit": "cross-fitted (slightly optimistic: the branches saw the fold that "
+    "tests them when they gave the probabilities that chose alpha, beta and threshold)",
+    "held out": "held-out posts, never seen in training",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Out-of-sample figures of a detector, its baselines, and their differences.
+
+    Parameters
+    ----------
+    kind : {"nested", "cross-fit", "held out"}
+        How posts were kept out of what was chosen.
+    table : DataFrame
+        One row for each slice of the posts (``all``, ``with images``, ``without
+        images``) and system: F1, precision, recall and average precision, each with
+        the ends of its 95% interval (``_low``, ``_high``), means over the seeds.
+    differences : DataFrame
+        F1 of the fused rule minus that of each baseline, paired, with its interval.
+    by_seed : DataFrame
+        F1 and average precision of each system with each seed of the folds.
+    false_positive_rates : DataFrame
+        Share of the negatives that the fused rule flags, by number of images.
+    parameters : DataFrame
+        alpha, beta, pool and threshold that each fold chose.
+    leakage : dict
+        How many posts share a group, and how many would have had a twin in training
+        had groups been ignored.
+    notes : list of str
+        What a reader must know beside the figures.
+
+    See Also
+    --------
+    evaluate : Makes one for a fitted detector.
+
+    Examples
+    --------
+    >>> from mmevent import EventDetector
+    >>> from mmevent.synthetic import make_posts
+    >>> from mmevent._demo import demo_branches
+    >>> posts, y, _ = make_posts(300, random_state=0)
+    >>> text, image = demo_branches()
+    >>> detector = EventDetector(text=text, image=image, cv=2, inner_cv=2,
+    ...                          n_trials=20, random_state=0).fit(posts, y)
+    >>> detector.estimate_.to_frame().loc["fused", "n_posts"]
+    np.int64(300)
+    """
+
+    kind: str
+    table: pd.DataFrame
+    differences: pd.DataFrame
+    by_seed: pd.DataFrame
+    false_positive_rates: pd.DataFrame
+    parameters: pd.DataFrame
+    leakage: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+
+    def to_frame(self, slice: str = "all") -> pd.DataFrame:
+        """Return the rows of one slice, indexed by system.
+
+        Parameters
+        ----------
+        slice : {"all", "with images", "without images"}, default="all"
+            Which posts.
+
+        Returns
+        -------
+        DataFrame
+            One row a system, with the columns of `table`.
+        """
+        rows = self.table[self.table["slice"] == slice]
+        return rows.drop(columns="slice").set_index("system")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain lists, dicts, strings and numbers.
+
+        Returns
+        -------
+        dict
+            What is undefined is None.
+        """
+        frames = {
+            name: json.loads(value.to_json(orient="records", double_precision=15))
+            for name, value in vars(self).items()
+            if isinstance(value, pd.DataFrame)
+        }
+        return {
+            "kind": self.kind,
+            **frames,
+            "leakage": self.leakage,
+            "notes": self.notes,
+        }
+
+    def to_json(self) -> str:
+        """Return everything as JSON.
+
+        Returns
+        -------
+        str
+            What is undefined is null.
+        """
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Estimate:
+        """Make an estimate from what `to_dict` returned.
+
+        Parameters
+        ----------
+        values : dict
+            From `to_dict`, or read from JSON.
+
+        Returns
+        -------
+        Estimate
+        """
+        frames = {
+            name: _frame(value)
+            for name, value in values.items()
+            if name not in ("kind", "leakage", "notes")
+        }
+        return cls(
+            kind=values["kind"],
+            leakage=values["leakage"],
+            notes=values["notes"],
+            **frames,
+        )
+
+    def _heading(self) -> str:
+        first = self.to_frame().iloc[0]
+        seeds = self.by_seed["seed"].nunique()
+        folds = f"{seeds} seed{'s' if seeds > 1 else ''} of the folds; "
+        return (
+            f"Estimate by {_KINDS[self.kind]}\n"
+            f"{int(first['n_posts']):,} posts, {int(first['n_events']):,} events, "
+            f"{self.leakage['n_groups']:,} groups; {folds if seeds else ''}"
+            f"95% intervals in brackets"
+        )
+
+    def _sections(self) -> list[tuple[str, pd.DataFrame]]:
+        slices = [name for name in self.table["slice"].unique() if name != "all"]
+        by_slice = self.table[
+            (self.table["system"] == FUSED) & self.table["slice"].isin(slices)
+        ]
+        sections = [
+            ("All posts", _readable(self.to_frame())),
+            ("F1 of fused minus", _readable_differences(self.differences)),
+            ("Fused, by slice", _readable(by_slice.set_index("slice"))),
+        ]
+        if len(self.false_positive_rates):
+            title = "False-positive rate of fused, by number of images"
+            sections.append((title, _readable_rates(self.false_positive_rates)))
+        return [(title, frame) for title, frame in sections if len(frame)]
+
+    def __str__(self) -> str:
+        parts = [self._heading()]
+        parts += [f"{title}\n{_to_text(frame)}" for title, frame in self._sections()]
+        if self.notes:
+            parts.append("Notes\n" + "\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{html.escape(self._heading()).replace(chr(10), '<br>')}</p>"]
+        for title, frame in self._sections():
+            parts.append(f"<h4>{html.escape(title)}</h4>{frame.to_html()}")
+        items = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        return "\n".join([*parts, f"<ul>{items}</ul>" if items else ""])
+
+
+def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return a frame; a column without values is one of missing numbers."""
+    frame = pd.DataFrame(records)
+    empty = [name for name in frame if frame[name].isna().all()]
+    return frame.astype(dict.fromkeys(empty, np.float64))
+
+
+def _to_text(frame: pd.DataFrame) -> str:
+    """Return the table with one space between columns: it fits 100 characters."""
+    rows = [["", *frame.columns], *([name, *row] for name, *row in frame.itertuples())]
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return "\n".join(
+        " ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in texts
+    )
+
+
+def _with_interval(value: float, low: float, high: float, *, digits: int = 3) -> str:
+    if np.isnan(value):
+        return "undefined"
+    if np.isnan(low):
+        return f"{value:.3f}"
+    return f"{value:.3f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    names = {
+        "f1": "F1",
+        "precision": "precision",
+        "recall": "recall",
+        "average_precision": "average precision",
+    }
+    columns = {
+        title: [
+            _with_interval(*row, digits=2)
+            for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+        ]
+        for name, title in names.items()
+    }
+    columns["flagged"] = [f"{value:,.0f}" for value in table["n_flagged"]]
+    return pd.DataFrame(columns, index=list(table.index))
+
+
+def _readable_differences(differences: pd.DataFrame) -> pd.DataFrame:
+    values = differences[["difference", "low", "high"]].to_numpy(dtype=float)
+    text = [f"{v:+.3f} [{low:+.3f}, {high:+.3f}]" for v, low, high in values]
+    return pd.DataFrame({"difference": text}, index=list(differences["baseline"]))
+
+
+def _readable_rates(rates: pd.DataFrame) -> pd.DataFrame:
+    values = rates[["rate", "low", "high"]].to_numpy(dtype=float)
+    return pd.DataFrame(
+        {
+            "negatives": rates["n_negatives"].to_list(),
+            "rate": [_with_interval(*row) for row in values],
+        },
+        index=list(rates["n_images"]),
+    )

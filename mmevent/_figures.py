@@ -1,0 +1,199 @@
+"""From the scores of runs to the figures and intervals of an estimate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from mmevent._estimate_table import Estimate
+from mmevent._estimation import Run
+from mmevent._metrics import Interval, Resampling
+from mmevent._systems import FUSED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.intp]
+
+_FIGURES = ("f1", "precision", "recall", "average_precision")
+
+
+def summarise(
+    runs: Sequence[Run],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    n_images: IntArray,
+    *,
+    kind: str,
+    leakage: dict[str, int],
+    notes: Sequence[str] = (),
+    verbose: bool = False,
+) -> Estimate:
+    """Turn the scores of one or more runs into an estimate.
+
+    Figures are means over the runs; intervals resample groups, the same groups in
+    every run, so that they do not shrink with the number of seeds.
+    """
+    tested = runs[0].fold >= 0
+    notes = list(notes)
+    never = int((~tested).sum())
+    if never:
+        notes.append(
+            f"{never} of {len(event)} posts are tested by no fold and count in no "
+            f"figure."
+        )
+    slices = {
+        "all": tested,
+        "with images": tested & (n_images > 0),
+        "without images": tested & (n_images == 0),
+    }
+    if not slices["with images"].any() or not slices["without images"].any():
+        slices = {"all": tested}
+    total = len(slices) * len(runs) * len(runs[0].scores)
+    with tqdm(total=total, desc="Resampling groups", disable=not verbose) as bar:
+        figures = {
+            name: _Figures(runs, event, cluster, rows, bar.update)
+            for name, rows in slices.items()
+        }
+    whole = figures["all"]
+    if whole.resampling.small:
+        notes.append(
+            f"small number of clusters: {whole.resampling.n_groups} groups, so the "
+            f"intervals are t-intervals over groups (jackknife), not a bootstrap."
+        )
+    table = [row for name, f in figures.items() for row in f.rows(name)]
+    return Estimate(
+        kind=kind,
+        table=pd.DataFrame(table),
+        differences=pd.DataFrame(
+            whole.differences(), columns=["baseline", "difference", "low", "high"]
+        ),
+        by_seed=pd.DataFrame(whole.by_seed()),
+        false_positive_rates=pd.DataFrame(
+            _false_positive_rates(runs, event, cluster, n_images, tested)
+        ),
+        parameters=pd.DataFrame([row for run in runs for row in run.parameters]),
+        leakage=leakage,
+        notes=notes,
+    )
+
+
+class _Figures:
+    """Figures of every system on some of the posts."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        event: NDArray[np.bool_],
+        cluster: IntArray,
+        rows: NDArray[np.bool_],
+        progress: Callable[[], object],
+    ) -> None:
+        self.runs, self.chosen, self.event = runs, rows, event[rows]
+        self.progress = progress
+        self.resampling = Resampling(cluster[rows])
+        self.systems = list(runs[0].scores)
+        self.replicates = {name: self._replicates(name) for name in self.systems}
+
+    def _replicates(self, system: str) -> dict[str, NDArray[np.float64]]:
+        """Each figure for each run, the sample first and then its resamples."""
+        per_run = []
+        for run in self.runs:
+            figures = self.resampling.ratios(
+                run.flagged(system)[self.chosen], self.event
+            )
+            figures["average_precision"] = self.resampling.average_precision(
+                run.scores[system][self.chosen], self.event, run.fold[self.chosen]
+            )
+            per_run.append(figures)
+            self.progress()
+        return {name: np.array([f[name] for f in per_run]) for name in _FIGURES}
+
+    def intervals(self, system: str) -> dict[str, Interval]:
+        return {
+            name: self.resampling.interval(values.mean(axis=0))
+            for name, values in self.replicates[system].items()
+        }
+
+    def rows(self, slice_name: str) -> list[dict[str, Any]]:
+        table = []
+        for system in self.systems:
+            flagged = [int(run.flagged(system)[self.chosen].sum()) for run in self.runs]
+            row: dict[str, Any] = {
+                "slice": slice_name,
+                "system": system,
+                "n_posts": int(self.chosen.sum()),
+                "n_events": int(self.event.sum()),
+                "n_flagged": float(np.mean(flagged)),
+            }
+            for name, interval in self.intervals(system).items():
+                row |= {
+                    name: interval.value,
+                    f"{name}_low": interval.low,
+                    f"{name}_high": interval.high,
+                }
+            table.append(row)
+        return table
+
+    def differences(self) -> list[tuple[str, float, float, float]]:
+        fused = self.replicates[FUSED]["f1"]
+        return [
+            (
+                name,
+                *self.resampling.interval(
+                    (fused - self.replicates[name]["f1"]).mean(axis=0)
+                ),
+            )
+            for name in self.systems
+            if name != FUSED
+        ]
+
+    def by_seed(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "seed": run.seed,
+                "system": name,
+                "f1": float(self.replicates[name]["f1"][i, 0]),
+                "average_precision": float(
+                    self.replicates[name]["average_precision"][i, 0]
+                ),
+            }
+            for i, run in enumerate(self.runs)
+            for name in self.systems
+        ]
+
+
+def _false_positive_rates(
+    runs: Sequence[Run],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    n_images: IntArray,
+    tested: NDArray[np.bool_],
+) -> list[dict[str, Any]]:
+    capped = np.minimum(n_images, 4)
+    table = []
+    for number in np.unique(capped[tested]):
+        rows = tested & (capped == number) & ~event
+        if not rows.any():
+            continue
+        resampling = Resampling(cluster[rows])
+        total = resampling.sums(np.ones(int(rows.sum())))
+        rates = [resampling.sums(run.flagged(FUSED)[rows]) for run in runs]
+        with np.errstate(invalid="ignore"):
+            mean = np.mean(rates, axis=0) / total
+        interval = resampling.interval(mean)
+        table.append(
+            {
+                "n_images": f"{number}" if number < 4 else "4 or more",
+                "n_negatives": int(rows.sum()),
+                "rate": interval.value,
+                "low": interval.low,
+                "high": interval.high,
+            }
+        )
+    return table
