@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL.Image import Resampling
 
 from mmevent._cache import active_store
 from mmevent._hub import quiet_loading
@@ -28,6 +29,8 @@ Spec = dict[str, Any]
 # A longer side is cut to this many times the shorter one, about the centre: a picture
 # of 1 x 5000 pixels would otherwise be enlarged to 256 x 1,280,000.
 _MAX_ASPECT = 32
+CENTRE, WHOLE = "centre", "whole"
+VIEWS = (CENTRE, WHOLE)
 # Activations of more pictures than this fall out of a processor's caches: a
 # MobileNetV2 takes three times as long in batches of 32 as in batches of 4.
 _CPU_BATCH = 4
@@ -207,7 +210,10 @@ class TextEncoder(Encoder):
 
 
 class ImageEncoder(Encoder):
-    """Images to what an image classifier's last linear layer is given."""
+    """Images to what an image classifier's last linear layer is given.
+
+    Each view of an image gives as many numbers as that layer has inputs, side by side.
+    """
 
     kind = "image"
 
@@ -223,7 +229,7 @@ class ImageEncoder(Encoder):
         import torch
 
         layer = model.get_submodule(spec["pooling"]["input_of"])
-        width = layer.in_features
+        width = layer.in_features * len(spec["pooling"]["views"])
         super().__init__(model, spec, device=device, width=width, missing=missing)
         self.model.to(memory_format=torch.channels_last)
         self.processor = processor
@@ -235,14 +241,25 @@ class ImageEncoder(Encoder):
     def _pixels(self, image: Image) -> Any:
         """Return one image's tensor, or None where the processor cannot take it."""
         try:
-            return self.processor(_bounded(image), return_tensors="pt")["pixel_values"]
+            return self.processor(image, return_tensors="pt")["pixel_values"]
         except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
             return None
 
     def _forward(self, items: list[Image]) -> Vectors:
+        names = self.spec["pooling"]["views"]
+        bounded = [_bounded(image) for image in items]
+        views = [[_view(image, name) for name in names] for image in bounded]
+        # A square picture is its own squeezed one, and is encoded once.
+        distinct = list({id(view): view for row in views for view in row}.values())
+        place = {id(view): i for i, view in enumerate(distinct)}
+        chosen = [[place[id(view)] for view in row] for row in views]
+        return self._encode_views(distinct)[chosen].reshape(len(items), self.width)
+
+    def _encode_views(self, items: list[Image]) -> Vectors:
         import torch
 
-        rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
+        width = self.layer.in_features
+        rows = np.full((len(items), width), np.nan, dtype=np.float32)
         by_shape: dict[Any, list[tuple[int, Any]]] = {}
         for i, image in enumerate(items):
             pixels = self._pixels(image)
@@ -342,6 +359,18 @@ class Selected(Sequence[Any]):
     def __getitem__(self, i: Any) -> Any:
         """Return the `i`-th selected item."""
         return self.items[self.rows[i]]
+
+
+def _view(image: Image, name: str) -> Image:
+    """Return what the model's own preprocessing is given of an image.
+
+    It usually crops the centre of a picture, which loses the ends of a long one; one
+    that is squeezed to a square keeps them.
+    """
+    side = min(image.size)
+    if name == CENTRE or image.size == (side, side):
+        return image
+    return image.resize((side, side), Resampling.BICUBIC)
 
 
 def _bounded(image: Image) -> Image:

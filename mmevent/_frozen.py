@@ -48,13 +48,14 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator):
         """Return the usable items of `X`, their keys, and which rows they are."""
         raise NotImplementedError
 
-    def _max_length(self) -> int | None:
-        return None
+    def _settings(self) -> dict[str, Any]:
+        """Return the checked parameters that shape the encoder."""
+        raise NotImplementedError
 
     def _fit(
         self, X: Any, y: ArrayLike, groups: ArrayLike | None, weight: ArrayLike | None
     ) -> None:
-        batch_size = self._batch_size()
+        batch_size, settings = self._batch_size(), self._settings()
         check_head(self.head, self.class_weight)
         items, keys, usable = self._items(X)
         labels = _labels(y, len(usable))
@@ -67,10 +68,10 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator):
                 self._encoder_class,
                 self.model,
                 revision=self.revision,
-                max_length=self._max_length(),
                 device=self.device,
                 local_files_only=self.local_files_only,
                 verbose=self.verbose,
+                **settings,
             )
             rows = embed(
                 encoder, items, keys, batch_size=batch_size, verbose=self.verbose

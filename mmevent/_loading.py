@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmevent._cache import find_encoder, remember_encoder
-from mmevent._encoding import Encoder, ImageEncoder, Spec, TextEncoder, json_hash
+from mmevent._encoding import (
+    CENTRE,
+    Encoder,
+    ImageEncoder,
+    Spec,
+    TextEncoder,
+    json_hash,
+)
 from mmevent._hub import (
     ModelSource,
     find_folder,
@@ -46,22 +53,24 @@ def load_encoder(
     model: str,
     *,
     revision: str | None = None,
-    max_length: int | None = None,
     device: str = "auto",
     local_files_only: bool = False,
     verbose: bool = False,
     expected: Spec | None = None,
+    **settings: Any,
 ) -> EncoderT:
     """Load an encoder, or return the same one if this process still has it.
 
-    With `expected`, the spec of an earlier load, its preprocessing, pooling and
-    length are used, and other weights than its own are refused.
+    `settings` are `max_length` of a text encoder and `views` of an image encoder. With
+    `expected`, the spec of an earlier load, its preprocessing, pooling and length are
+    used instead, and other weights than its own are refused.
     """
     place = resolve_device(device)
     folder = find_folder(model)
     where: Hashable = model if folder is None else (str(folder), _signature(folder))
     wanted = json_hash(expected) if expected is not None else None
-    key = (kind.kind, where, revision, max_length, place, wanted)
+    given = tuple((name, str(v)) for name, v in settings.items() if v is not None)
+    key = (kind.kind, where, revision, given, place, wanted)
     with _lock:
         found = find_encoder(key)
         if isinstance(found, kind):
@@ -70,9 +79,9 @@ def load_encoder(
             model, revision=revision, local_files_only=local_files_only, verbose=verbose
         )
         load: Any = _load_text if issubclass(kind, TextEncoder) else _load_image
-        encoder: EncoderT = load(source, max_length, place, expected)
+        encoder: EncoderT = load(source, place, expected, **settings)
         spec, spec_hash = encoder.spec, json_hash(encoder.spec)
-        spec_key = (kind.kind, where, spec["revision"], None, place, spec_hash)
+        spec_key = (kind.kind, where, spec["revision"], (), place, spec_hash)
         remember_encoder(encoder, key, spec_key)
     return encoder
 
@@ -85,7 +94,11 @@ def _signature(folder: Path) -> Hashable:
 
 
 def _load_text(
-    source: ModelSource, max_length: int | None, device: str, expected: Spec | None
+    source: ModelSource,
+    device: str,
+    expected: Spec | None,
+    *,
+    max_length: int | None = None,
 ) -> TextEncoder:
     from transformers import AutoModel, AutoTokenizer
 
@@ -120,16 +133,21 @@ def _load_text(
 
 
 def _load_image(
-    source: ModelSource, max_length: None, device: str, expected: Spec | None
+    source: ModelSource,
+    device: str,
+    expected: Spec | None,
+    *,
+    views: Sequence[str] = (CENTRE,),
 ) -> ImageEncoder:
     from PIL import Image
     from transformers import AutoModelForImageClassification
 
     model, missing = _from_pretrained(source, AutoModelForImageClassification)
     if expected is None:
-        layer = _last_linear(source, model)
+        pooling = {"input_of": _last_linear(source, model), "views": list(views)}
     else:
-        layer = expected["pooling"]["input_of"]
+        pooling = expected["pooling"]
+    layer = pooling["input_of"]
     surplus = {name for name in missing if not name.startswith(f"{layer}.")}
     if surplus:
         raise _incomplete(source, surplus)
@@ -137,7 +155,6 @@ def _load_image(
     processor = _processor(source, preprocessing)
     if preprocessing is None:
         preprocessing = {"class": type(processor).__name__, **_plain(processor)}
-    pooling = {"input_of": layer}
     spec = _spec(source, model, missing, preprocessing, pooling, None, expected)
     encoder = ImageEncoder(model, processor, spec, device=device, missing=missing)
     return _tried(source, encoder, Image.new("RGB", (32, 32)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._encoding import ImageEncoder
+from mmevent._encoding import VIEWS, ImageEncoder
 from mmevent._frozen import FrozenClassifier
 from mmevent.exceptions import InputError
 from mmevent.image_io import Images
@@ -26,7 +26,7 @@ class ImageClassifier(FrozenClassifier):
     """Classify single images by a scikit-learn head on a frozen encoder.
 
     Each distinct image is encoded once. Its embedding is what the model's own last
-    linear layer would be given.
+    linear layer would be given, for each view of the image.
 
     Parameters
     ----------
@@ -36,6 +36,11 @@ class ImageClassifier(FrozenClassifier):
         the network.
     revision : str or None, default=None
         Branch, tag or commit of a hub model; None for its newest.
+    views : sequence of {"centre", "whole"}, default=("centre", "whole")
+        What the encoder sees of each image; the embeddings stand side by side.
+        ``"centre"`` is the model's own preprocessing, which usually cuts off the ends
+        of a picture that is not square; for ``"whole"`` the picture is squeezed to a
+        square first, so that the ends are seen. Each takes the encoder's time.
     head : classifier or None, default=None
         Any scikit-learn classifier of embeddings; it is cloned, and given the sample
         weights where its ``fit`` takes them. One without probabilities is calibrated
@@ -92,6 +97,7 @@ class ImageClassifier(FrozenClassifier):
         *,
         model: str = DEFAULT_IMAGE_MODEL,
         revision: str | None = None,
+        views: Sequence[str] = VIEWS,
         head: Any = None,
         class_weight: Mapping[Any, float] | str | None = "balanced",
         batch_size: int = 32,
@@ -102,6 +108,7 @@ class ImageClassifier(FrozenClassifier):
     ) -> None:
         self.model = model
         self.revision = revision
+        self.views = views
         self.head = head
         self.class_weight = class_weight
         self.batch_size = batch_size
@@ -152,6 +159,19 @@ class ImageClassifier(FrozenClassifier):
         """
         self._fit(X, y, groups, sample_weight)
         return self
+
+    def _settings(self) -> dict[str, Any]:
+        views = self.views
+        listed = isinstance(views, (list, tuple)) and len(views) > 0
+        known = listed and all(view in VIEWS for view in views)
+        if not known or len(set(views)) < len(views):
+            msg = (
+                f"`views` must be distinct names, one or more, from "
+                f"{', '.join(map(repr, VIEWS))}; got {views!r}. Use "
+                f"views=('centre', 'whole')."
+            )
+            raise InputError(msg)
+        return {"views": tuple(views)}
 
     def _items(self, X: Any) -> tuple[Images, list[str], NDArray[np.bool_]]:
         images = _images(X).scan(verbose=self.verbose)

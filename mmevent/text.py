@@ -185,8 +185,8 @@ class TextClassifier(FrozenClassifier):
         texts = _texts(X)
         return texts, texts, np.ones(len(texts), dtype=bool)
 
-    def _max_length(self) -> int | None:
-        return self.max_length
+    def _settings(self) -> dict[str, Any]:
+        return {"max_length": self.max_length}
 
     def __sklearn_tags__(self) -> Any:
         """Say that `X` holds strings."""

@@ -38,7 +38,7 @@ from mmevent import (
     duplicate_groups,
     fuse,
 )
-from mmevent._encoding import ImageEncoder, TextEncoder
+from mmevent._encoding import VIEWS, ImageEncoder, TextEncoder
 from mmevent._loading import load_encoder
 from mmevent.exceptions import (
     InputError,
@@ -914,7 +914,7 @@ def encoded(
     # Held from here on: loading an encoder tries it on a text or a picture.
     held = (
         load_encoder(TextEncoder, tiny_text_model),
-        load_encoder(ImageEncoder, tiny_image_model),
+        load_encoder(ImageEncoder, tiny_image_model, views=VIEWS),
     )
     with pytest.MonkeyPatch.context() as patch:
         read, look = TextEncoder._forward, ImageEncoder._forward

@@ -23,6 +23,7 @@ from sklearn.utils import get_tags
 
 from mmevent._cache import shared_memo
 from mmevent._encoding import ImageEncoder
+from mmevent._loading import load_encoder
 from mmevent.exceptions import (
     InputError,
     ModelUnavailableError,
@@ -340,3 +341,67 @@ def test_tags_say_what_goes_in_and_out() -> None:
     assert not tags.input_tags.two_d_array
     assert tags.target_tags.required
     assert tags.estimator_type == "classifier"
+
+
+def test_the_whole_view_sees_the_ends_of_a_long_picture(tiny_image_model: str) -> None:
+    pictures = []
+    for i in range(40):
+        picture = Image.new("RGB", (120, 40), "white")
+        picture.paste((255, i, 0) if i % 2 else (0, i, 255), (0, 0, 20, 40))
+        pictures.append(picture)
+    settings = {"model": tiny_image_model, "random_state": 0}
+    whole = ImageClassifier(views=("whole",), **settings).fit(pictures, Y)
+    centre = ImageClassifier(views=["centre"], **settings).fit(pictures, Y)
+    assert whole.score(pictures, Y) == 1.0
+    assert np.ptp(centre.predict_proba(pictures)[:, 1]) < 1e-6
+
+
+def test_views_stand_side_by_side(tiny_image_model: str) -> None:
+    picture = Image.new("RGB", (90, 40), "white")
+    picture.paste("red", (0, 0, 20, 40))
+    both, centre, whole = (
+        load_encoder(ImageEncoder, tiny_image_model, views=views).encode([picture])
+        for views in (("centre", "whole"), ("centre",), ("whole",))
+    )
+    assert_allclose(both, np.hstack([centre, whole]), atol=1e-6)
+    assert not np.allclose(centre, whole)
+
+
+def test_both_views_of_a_square_picture_are_encoded_once(
+    tiny_image_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = load_encoder(ImageEncoder, tiny_image_model, views=("centre", "whole"))
+    given: list[int] = []
+    encode_views = encoder._encode_views
+    monkeypatch.setattr(
+        encoder,
+        "_encode_views",
+        lambda items: given.append(len(items)) or encode_views(items),
+    )
+    square, long = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (90, 40), "red")
+    rows = encoder.encode([square, long])
+    assert given == [3]
+    assert_array_equal(*np.split(rows[0], 2))
+
+
+@pytest.mark.parametrize(
+    "views", ["centre", (), ("centre", "centre"), ("left",), None, 3, [["whole"]]]
+)
+def test_views_that_are_none_are_refused(
+    tiny_image_model: str, pictures: list[Image.Image], views: Any
+) -> None:
+    words = "`views` must be distinct names, one or more, from 'centre', 'whole'; got"
+    with pytest.raises(InputError, match=words):
+        ImageClassifier(model=tiny_image_model, views=views).fit(pictures, Y)
+
+
+def test_views_are_part_of_what_is_saved(
+    tiny_image_model: str, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    branch = ImageClassifier(model=tiny_image_model, views=("whole",))
+    branch.fit(pictures, Y)
+    assert branch.encoder_spec_["pooling"]["views"] == ["whole"]
+    branch.save_encoder(tmp_path / "encoder")
+    moved = copy.deepcopy(branch)
+    moved.encoder_spec_ = branch.encoder_spec_ | {"model": str(tmp_path / "encoder")}
+    assert_array_equal(moved.predict_proba(pictures), branch.predict_proba(pictures))

@@ -59,7 +59,7 @@ def test_an_image_spec_keeps_the_preprocessing(tiny_image_model: str) -> None:
     assert json.loads(json.dumps(spec)) == spec
     assert spec["preprocessing"]["class"] == "ConvNextImageProcessorPil"
     assert spec["preprocessing"]["size"] == {"shortest_edge": 16}
-    assert spec["pooling"] == {"input_of": "classifier.1"}
+    assert spec["pooling"] == {"input_of": "classifier.1", "views": ["centre"]}
 
 
 @pytest.mark.parametrize("kind", [TextEncoder, ImageEncoder])
