@@ -135,6 +135,8 @@ def best_cuts(
         gain_text, gain_image = gains(ratio)
         best = _best_pair(text, image, gain_text, gain_image, bounds, best)
         gain = gain_text[best[0]] + gain_image[best[1]] - ratio * positives
+    if ratio == 0.0:
+        return float(np.clip(1.0, *bounds)), FLAG_ALL, 0.0
     ties = _ties(text, image, gain_text, gain_image, bounds, best)
     return *_beta_nearest_one(text, image, ties, bounds), ratio
 
@@ -167,10 +169,17 @@ def _best_pair(
     if gain_image[pair[1]] == gain_image.max():
         return pair
     enough = max(gain_text[cut] + gain_image[other] for cut, other in (pair, known))
-    found = _candidates(text, image, gain_text, gain_image, enough - GAIN_TIE, bounds)
+    enough -= _tolerance(gain_text, gain_image)
+    found = _candidates(text, image, gain_text, gain_image, enough, bounds)
     best = int(np.argmax(found.gain))
     partners = found.kept[found.first[best] : found.last[best] + 1]
     return int(found.cuts[best]), int(partners[np.argmax(gain_image[partners])])
+
+
+def _tolerance(gain_text: FloatArray, gain_image: FloatArray) -> float:
+    """Difference below which two gains are equal: a tie, or rounding of large ones."""
+    scale = max(np.abs(gain_text).max(), np.abs(gain_image).max())
+    return float(GAIN_TIE + 8.0 * np.spacing(scale))
 
 
 class _Candidates(NamedTuple):
@@ -213,7 +222,8 @@ def _window(
     ascending = -image.values
     first = np.searchsorted(ascending, -text.edge(cuts) / bounds[0], side="right")
     last = np.searchsorted(ascending, -text.below(cuts) / bounds[1], side="left")
-    return first, last
+    # An interval of u is never empty, but for rounding where the bounds are equal.
+    return first, np.maximum(first, last)
 
 
 def _window_max(values: FloatArray, first: IntArray, last: IntArray) -> FloatArray:
@@ -226,8 +236,7 @@ def _window_max(values: FloatArray, first: IntArray, last: IntArray) -> FloatArr
     result = np.empty(len(first))
     table = values
     for size in range(level.max(initial=-1) + 1):
-        rows = np.flatnonzero(level == size)
-        width = 2**size
+        rows, width = np.flatnonzero(level == size), 2**size
         result[rows] = np.maximum(table[first[rows]], table[last[rows] + 1 - width])
         table = np.maximum(table[:-width], table[width:])
     return result
@@ -246,7 +255,8 @@ def _ties(
     Gains are whole multiples of 1 / (flagged + positives): any two that differ, differ
     by more than the tolerance here.
     """
-    enough = gain_text[best[0]] + gain_image[best[1]] - GAIN_TIE
+    enough = gain_text[best[0]] + gain_image[best[1]]
+    enough -= _tolerance(gain_text, gain_image)
     found = _candidates(text, image, gain_text, gain_image, enough, bounds)
     reached = found.gain >= enough
     cuts = found.cuts[reached]

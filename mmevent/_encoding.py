@@ -253,9 +253,11 @@ class ImageEncoder(Encoder):
         distinct = list({id(view): view for row in views for view in row}.values())
         place = {id(view): i for i, view in enumerate(distinct)}
         chosen = [[place[id(view)] for view in row] for row in views]
-        return self._encode_views(distinct)[chosen].reshape(len(items), self.width)
+        return self._encode_views(distinct, len(items))[chosen].reshape(
+            len(items), self.width
+        )
 
-    def _encode_views(self, items: list[Image]) -> Vectors:
+    def _encode_views(self, items: list[Image], batch_size: int) -> Vectors:
         import torch
 
         width = self.layer.in_features
@@ -269,7 +271,7 @@ class ImageEncoder(Encoder):
         hook = self.layer.register_forward_pre_hook(
             lambda layer, args: seen.append(args[0])
         )
-        step = _CPU_BATCH if self.device == "cpu" else len(items)
+        step = _CPU_BATCH if self.device == "cpu" else batch_size
         try:
             for group in by_shape.values():
                 for start in range(0, len(group), step):
@@ -364,8 +366,8 @@ class Selected(Sequence[Any]):
 def _view(image: Image, name: str) -> Image:
     """Return what the model's own preprocessing is given of an image.
 
-    It usually crops the centre of a picture, which loses the ends of a long one; one
-    that is squeezed to a square keeps them.
+    It usually crops the centre of a picture, which loses the ends of a long one; of one
+    that is squeezed to a square it crops a margin.
     """
     side = min(image.size)
     if name == CENTRE or image.size == (side, side):

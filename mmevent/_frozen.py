@@ -49,7 +49,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator):
         raise NotImplementedError
 
     def _settings(self) -> dict[str, Any]:
-        """Return the checked parameters that shape the encoder."""
+        """Return the parameters of this kind of branch that shape the encoder."""
         raise NotImplementedError
 
     def _fit(

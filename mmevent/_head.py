@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -255,13 +258,35 @@ def _weight_arguments(head: Any, weight: NDArray[np.float64] | None) -> dict[str
     return {f"{prefix}sample_weight": weight}
 
 
-def one_blas_thread() -> Any:
-    """Keep BLAS to one thread: a context around fits of small models.
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limit: Any = None
 
-    Their products are too small to share: with two threads, and any other work on the
-    machine, they take up to fifty times as long. Around threads that fit, the thread
-    that starts them must enter it, since threadpoolctl lets one thread alone decide.
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread until the last of those who asked for it is done.
+
+    The products of small models are too small to share: with two threads, and any
+    other work on the machine, they take up to fifty times as long. Where threads fit,
+    the thread that starts them asks too: some BLAS keep the number for each thread.
     """
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
+    global _blas_users, _blas_limit
+    with _blas_lock:
+        if _blas_users == 0:
+            _blas_limit = _blas().limit(limits=1)
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0:
+                _blas_limit.restore_original_limits()

@@ -69,7 +69,7 @@ def load_encoder(
     folder = find_folder(model)
     where: Hashable = model if folder is None else (str(folder), _signature(folder))
     wanted = json_hash(expected) if expected is not None else None
-    given = tuple((name, str(v)) for name, v in settings.items() if v is not None)
+    given = tuple((name, repr(v)) for name, v in settings.items() if v is not None)
     key = (kind.kind, where, revision, given, place, wanted)
     with _lock:
         found = find_encoder(key)

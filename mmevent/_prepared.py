@@ -54,7 +54,11 @@ class Prepared:
         return len(self.posts)
 
     def take(self, rows: IntArray) -> Prepared:
-        """Keep some posts, by row number, with their images as examined."""
+        """Keep some posts, by row number, with their images as examined.
+
+        Their `keys` are to be taken before: row numbers that were made up as ids no
+        longer look like them here.
+        """
         place = np.full(len(self), -1)
         place[rows] = np.arange(len(rows))
         post = place[self.post]

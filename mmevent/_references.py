@@ -136,4 +136,4 @@ def _identity(branch: FrozenClassifier) -> str:
 def _settings(branch: FrozenClassifier) -> tuple[Any, ...]:
     """Return what names a branch's encoder before it is fitted."""
     kind = branch._encoder_class.kind
-    return kind, branch.model, branch.revision, str(branch._settings())
+    return kind, branch.model, branch.revision, repr(branch._settings())

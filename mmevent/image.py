@@ -25,8 +25,8 @@ DEFAULT_IMAGE_MODEL = "microsoft/resnet-50"
 class ImageClassifier(FrozenClassifier):
     """Classify single images by a scikit-learn head on a frozen encoder.
 
-    Each distinct image is encoded once. Its embedding is what the model's own last
-    linear layer would be given, for each view of the image.
+    Each distinct image is encoded once, in each of its views. The embedding of a view
+    is what the model's own last linear layer would be given.
 
     Parameters
     ----------
@@ -36,11 +36,12 @@ class ImageClassifier(FrozenClassifier):
         the network.
     revision : str or None, default=None
         Branch, tag or commit of a hub model; None for its newest.
-    views : sequence of {"centre", "whole"}, default=("centre", "whole")
+    views : tuple of {"centre", "whole"}, default=("centre", "whole")
         What the encoder sees of each image; the embeddings stand side by side.
         ``"centre"`` is the model's own preprocessing, which usually cuts off the ends
         of a picture that is not square; for ``"whole"`` the picture is squeezed to a
-        square first, so that the ends are seen. Each takes the encoder's time.
+        square first, of which that crops a margin only. Each takes the encoder's time;
+        those of a square picture are the same, and take it once.
     head : classifier or None, default=None
         Any scikit-learn classifier of embeddings; it is cloned, and given the sample
         weights where its ``fit`` takes them. One without probabilities is calibrated
@@ -50,7 +51,8 @@ class ImageClassifier(FrozenClassifier):
     class_weight : "balanced", mapping or None, default="balanced"
         Weight of each class in the default head; a head of your own has its own.
     batch_size : int, default=32
-        Number of images encoded at a time; it does not change the result.
+        Number of images, or views of them, encoded at a time; it does not change the
+        result.
     device : str, default="auto"
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
     local_files_only : bool, default=False

@@ -230,3 +230,37 @@ def test_many_posts_are_cut_as_well_as_by_a_grid_of_beta(
     for other in np.geomspace(*bounds, 100):
         fused = np.where(with_image, other * score, score)
         assert best_threshold(fused, event)[1] <= found + 1e-12
+
+
+def test_where_no_event_can_be_flagged_beta_is_1_whatever_the_number_of_posts() -> None:
+    score = np.linspace(0.1, 0.9, 5000)
+    none = Side.of(score, np.zeros(5000, dtype=bool))
+    assert best_cuts(none, none, 3, (0.5, 2.0)) == (1.0, FLAG_ALL, 0.0)
+    assert best_cuts(none, none, 3, (1.5, 2.0))[0] == 1.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_adjacent_floats_under_a_fixed_beta_do_no_harm(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    beta = float(rng.uniform(0.5, 2.0))
+    score = np.nextafter(np.repeat(rng.uniform(0.1, 1.0, 8), 2), [0.0, 1.0] * 8)
+    event = rng.random(16) < 0.5
+    event[0] = True
+    text, image = Side.of(score, event), Side.of(score / beta, ~event)
+    found = best_cuts(text, image, 16, (beta, beta))
+    assert found[0] == pytest.approx(beta)
+    assert 0.0 < found[2] <= 1.0
+
+
+def test_counts_of_millions_are_cut() -> None:
+    def side_of(seed: int) -> Side:
+        rng = np.random.default_rng(seed)
+        steps = rng.integers(1, 10_000_000, 30)
+        flagged, true = np.cumsum(steps), np.cumsum(rng.integers(0, steps))
+        values = np.sort(rng.random(30))[::-1]
+        return Side(values, np.append(0, flagged), np.append(0, true))
+
+    for seed in range(50):
+        text, image = side_of(seed), side_of(seed + 100)
+        positives = int(text.true[-1] + image.true[-1])
+        assert best_cuts(text, image, positives, (0.9, 1.1))[2] > 0.0

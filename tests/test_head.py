@@ -19,7 +19,13 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mmevent._head import C_GRID, balanced_weight, fit_head, grouped_folds
+from mmevent._head import (
+    C_GRID,
+    balanced_weight,
+    fit_head,
+    grouped_folds,
+    one_blas_thread,
+)
 from mmevent.exceptions import InputError
 
 
@@ -281,3 +287,18 @@ def test_blas_threads_are_put_back() -> None:
         with pytest.raises(InputError):
             fit_head(x, y, head=LinearSVC(), groups=y)
         assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_blas_gets_its_threads_back_when_users_overlap() -> None:
+    def threads() -> set[int]:
+        pools = threadpool_info()
+        return {p["num_threads"] for p in pools if p["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert threads() == {1}
+        second.__exit__(None, None, None)
+        assert threads() == {2}
