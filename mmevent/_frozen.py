@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Items = tuple[Sequence[Any], list[str], NDArray[np.bool_]]
 
 
-class FrozenClassifier(ClassifierMixin, BaseEstimator):
+class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     """Base of the branches that put a head on a frozen encoder.
 
     A subclass names its encoder's class and turns `X` into items with their keys.
@@ -44,13 +45,13 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator):
     random_state: int | np.random.RandomState | None
     verbose: bool
 
+    @abstractmethod
     def _items(self, X: Any) -> Items:
         """Return the usable items of `X`, their keys, and which rows they are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _settings(self) -> dict[str, Any]:
         """Return the parameters of this kind of branch that shape the encoder."""
-        raise NotImplementedError
 
     def _fit(
         self, X: Any, y: ArrayLike, groups: ArrayLike | None, weight: ArrayLike | None

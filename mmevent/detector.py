@@ -12,20 +12,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent._audit import audit_table
-from mmevent._branch_parameters import (
-    check_branches,
-    is_frozen,
-    named_images,
-    unfitted_branches,
-)
+from mmevent._branch_parameters import check_branches, unfitted_branches
 from mmevent._branches import TEXT, Labels, fit_branch, predict_branch, to_evidence
 from mmevent._cache import shared_memo
-from mmevent._estimate_table import Estimate
-from mmevent._estimation import CROSS_FITTED, NESTED, Job, Run, estimate
-from mmevent._figures import summarise
-from mmevent._folds import Folds
+from mmevent._estimation import CROSS_FITTED, NESTED, Job, estimate
 from mmevent._prepared import Prepared
-from mmevent._validation import check_groups, check_labels, check_some
+from mmevent._sample import Sample
+from mmevent._validation import check_labels, check_some
 from mmevent.decision import check_policy, choose_threshold, threshold_chooser
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.fusion import POOLS
@@ -33,10 +26,12 @@ from mmevent.tuning import Evidence, Rule, Search, cv_results, trials_frame, tun
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
+
+    from mmevent._folds import Folds
 
 __all__ = ["EventDetector"]
 
@@ -232,27 +227,25 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         prepared = self._read(posts)
         check_some(len(prepared), "fit")
-        labels, caller = self._labels(prepared, y, groups)
+        sample = self._sample(prepared, y, groups)
         self.classes_, self.pos_label_ = self._classes(y, len(prepared))
         column = getattr(y, "name", None)
         self.label_name_ = None if column is None else str(column)
-        seed = self._seed()
-        folds = self._folds(prepared, labels, caller, seed, self._kind())
-        folds.check()
-        notes = self._notes(prepared)
+        seed, kind = self._seed(), self._kind()
+        folds = self._folds(sample, seed, kind)
+        notes = sample.notes(self.text, self.image)
         with shared_memo():
-            self._fit_branches(prepared, labels, seed)
-            job = self._job(prepared, labels, seed)
-            evidence, fold, run = estimate(job, folds, self._kind())
-        self._tune(evidence, labels, fold, seed)
-        self._keep_out_of_fold(prepared, labels, evidence, fold)
-        self.data_hash_ = prepared.data_hash(labels)
+            self._fit_branches(sample, seed)
+            evidence, fold, run = estimate(self._job(sample, seed), folds, kind)
+        self._tune(evidence, sample.labels, fold, seed)
+        self._keep_out_of_fold(sample, evidence, fold)
+        self.data_hash_ = sample.data_hash
         self.training_keys_ = sorted(set().union(*prepared.keys))
-        self.estimate_ = (
-            None
-            if run is None
-            else self._summary([run], prepared, labels, caller, folds, notes)
-        )
+        self.estimate_ = None
+        if run is not None and kind is not None:
+            self.estimate_ = sample.summary(
+                [run], folds, kind=kind, notes=notes, verbose=self.verbose
+            )
         return self
 
     def predict(self, posts: Any) -> NDArray[Any]:
@@ -438,80 +431,26 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     def _classes(self, y: ArrayLike, n_posts: int) -> tuple[NDArray[Any], Any]:
         return check_labels(y, n_posts, self.pos_label)[1:]
 
-    def _labels(
+    def _sample(
         self, prepared: Prepared, y: ArrayLike, groups: ArrayLike | None
-    ) -> tuple[Labels, NDArray[Any] | None]:
-        """Events, groups joined with duplicates, and the caller's groups alone."""
+    ) -> Sample:
         event = check_labels(y, len(prepared), self.pos_label)[0]
-        return self._grouped(prepared, event, groups)
+        return Sample.of(prepared, event, groups)
 
-    def _grouped(
-        self,
-        prepared: Prepared,
-        event: NDArray[np.bool_],
-        groups: ArrayLike | None,
-    ) -> tuple[Labels, NDArray[Any] | None]:
-        from mmevent.posts import connected_groups
-
-        caller = prepared.caller_groups(check_groups(groups, len(prepared)))
-        joined = prepared.duplicate
-        if caller is not None:
-            joined = connected_groups(caller, joined)
-        return Labels(event, joined), caller
-
-    def _folds(
-        self,
-        prepared: Prepared,
-        labels: Labels,
-        caller: NDArray[Any] | None,
-        seed: int | None,
-        kind: str | None,
-    ) -> Folds:
-        return Folds(
-            self.cv,
-            self.inner_cv if kind == NESTED else None,
-            posts=prepared.posts,
-            labels=labels,
-            caller=caller,
-            duplicate=prepared.duplicate,
-            seed=seed,
-        )
+    def _folds(self, sample: Sample, seed: int | None, kind: str | None) -> Folds:
+        inner_cv = self.inner_cv if kind == NESTED else None
+        return sample.folds(self.cv, inner_cv, seed)
 
     def _unfitted(self, seed: int | None) -> dict[str, Any]:
         return unfitted_branches(self.text, self.image, seed=seed, verbose=self.verbose)
 
-    def _notes(self, prepared: Prepared) -> list[str]:
-        """Return what the estimate must say; warn where no image is usable."""
-        statuses = prepared.images.statuses
-        broken = statuses[statuses != "ok"]
-        notes = []
-        if len(broken) and self.image is not None:
-            counts = ", ".join(
-                f"{count} {status}"
-                for status, count in zip(
-                    *np.unique(broken, return_counts=True), strict=True
-                )
-            )
-            notes.append(f"{len(broken)} of {len(statuses)} images unusable: {counts}.")
-            if len(broken) == len(statuses):
-                warnings.warn(
-                    f"none of the {len(statuses)} images can be used ({counts}): the "
-                    f"detector works as text only. Check image_root and the paths.",
-                    UnusableInputWarning,
-                    stacklevel=3,
-                )
-        given = (self.text, *dict(named_images(self.image)).values())
-        if any(is_frozen(branch) for branch in given):
-            notes.append("assumes that the frozen branch never saw these posts.")
-        return notes
-
-    def _fit_branches(self, prepared: Prepared, labels: Labels, seed: int) -> None:
+    def _fit_branches(self, sample: Sample, seed: int) -> None:
         """Fit each branch on all posts; the encoders see every item here, once."""
-        everything = np.arange(len(prepared))
+        everything = np.arange(len(sample.prepared))
         self.branches_: dict[str, Any] = {}
         for name, branch in self._unfitted(seed).items():
-            side = prepared.material.side(name)
-            fitted = fit_branch(branch, side, everything, labels)
+            side = sample.prepared.material.side(name)
+            fitted = fit_branch(branch, side, everything, sample.labels)
             if fitted is not None:
                 self.branches_[name] = fitted
             elif len(side.post):
@@ -528,12 +467,12 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 "with usable images, got none. Check the columns and image_root."
             )
 
-    def _job(self, prepared: Prepared, labels: Labels, seed: int | None) -> Job:
+    def _job(self, sample: Sample, seed: int | None) -> Job:
         unfitted = self._unfitted(seed)
         return Job(
             branches={name: unfitted[name] for name in self.branches_},
-            material=prepared.material,
-            labels=labels,
+            material=sample.prepared.material,
+            labels=sample.labels,
             search=self._search(seed),
             threshold_of=threshold_chooser(self.policy),
             pool=self.pool,
@@ -579,48 +518,21 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         )
 
     def _keep_out_of_fold(
-        self,
-        prepared: Prepared,
-        labels: Labels,
-        evidence: Evidence,
-        fold: NDArray[np.intp],
+        self, sample: Sample, evidence: Evidence, fold: NDArray[np.intp]
     ) -> None:
-        rule = self._rule()
+        rule, posts = self._rule(), sample.prepared.posts
         score = rule.score(evidence)
         self.out_of_fold_ = pd.DataFrame(
             {
-                "id": prepared.posts["id"].to_numpy(),
-                "event": labels.event,
-                "group": labels.group,
+                "id": posts["id"].to_numpy(),
+                "event": sample.labels.event,
+                "group": sample.labels.group,
                 "fold": fold,
                 "p_text": evidence.p_text,
                 "p_image": evidence.pooled[rule.image, rule.pool],
                 "score": np.where(fold >= 0, score, np.nan),
             },
-            index=prepared.posts.index,
-        )
-
-    def _summary(
-        self,
-        runs: Sequence[Run],
-        prepared: Prepared,
-        labels: Labels,
-        caller: NDArray[Any] | None,
-        folds: Folds,
-        notes: Sequence[str],
-    ) -> Estimate:
-        by_event = folds.leaves_groups_out and caller is not None
-        leakage = prepared.leakage(labels, len(np.unique(runs[0].fold)), runs[0].seed)
-        leakage["training_rows_dropped_as_duplicates_of_test_rows"] = folds.dropped
-        return summarise(
-            runs,
-            labels.event,
-            caller if by_event and caller is not None else labels.group,
-            prepared.n_usable,
-            kind=self._kind() or NESTED,
-            leakage=leakage,
-            notes=notes,
-            verbose=self.verbose,
+            index=posts.index,
         )
 
     def _predict(self, prepared: Prepared) -> tuple[Evidence, NDArray[np.float64]]:

@@ -10,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from mmevent._cache import shared_memo
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import NESTED, Run, estimate
-from mmevent._figures import summarise
 from mmevent._folds import ForwardInTime
+from mmevent._sample import Sample
 from mmevent._systems import FUSED, fit_systems
 from mmevent._validation import as_labels, check_groups, check_some
 from mmevent.decision import threshold_chooser
@@ -103,8 +103,8 @@ def _again(
     seeds: Sequence[int],
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
-    labels, caller = detector._labels(prepared, y, groups)
-    if prepared.data_hash(labels) != detector.data_hash_:
+    sample = detector._sample(prepared, y, groups)
+    if sample.data_hash != detector.data_hash_:
         raise InputError(
             f"these {len(prepared)} posts are not those of the training: expected "
             f"the same {len(detector.out_of_fold_)} posts, labels and order. To "
@@ -116,14 +116,12 @@ def _again(
     with shared_memo():
         detector._encode(prepared)
         for seed in seeds:
-            folds = detector._folds(prepared, labels, caller, seed, kind)
-            folds.check()
-            run = estimate(detector._job(prepared, labels, seed), folds, kind)[2]
+            folds = detector._folds(sample, seed, kind)
+            run = estimate(detector._job(sample, seed), folds, kind)[2]
             assert run is not None
             runs.append(run)
-    return detector._summary(
-        runs, prepared, labels, caller, folds, detector._notes(prepared)
-    )
+    notes = sample.notes(detector.text, detector.image)
+    return sample.summary(runs, folds, kind=kind, notes=notes, verbose=detector.verbose)
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
@@ -167,14 +165,10 @@ def _held_out(
         notes.append(f"{int(seen.sum())} posts dropped: seen in training.")
         prepared, event = prepared.take(kept), event[kept]
         given = None if given is None else given[kept]
-    labels, _ = detector._grouped(prepared, event, given)
-    return summarise(
+    return Sample.of(prepared, event, given).summary(
         [_held_out_run(detector, prepared)],
-        labels.event,
-        labels.group,
-        prepared.n_usable,
+        None,
         kind="held out",
-        leakage=prepared.leakage(labels, 0, None),
         notes=notes,
         verbose=detector.verbose,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,15 @@ def run_of(seed: int, *, ignore_groups: bool) -> tuple[Run, NDArray[np.bool_]]:
         random_state=seed,
     )
     prepared = detector._read(posts)
-    labels, caller = detector._labels(prepared, event, None)
+    sample = detector._sample(prepared, event, None)
     detector.classes_, detector.pos_label_ = np.array([False, True]), True
-    folds = detector._folds(prepared, labels, caller, seed, NESTED)
+    folds = detector._folds(sample, seed, NESTED)
     if ignore_groups:
         alone = np.arange(len(event))
-        folds.labels, folds.duplicate = labels._replace(group=alone), alone
-        labels = folds.labels
+        folds.labels, folds.duplicate = sample.labels._replace(group=alone), alone
+        sample = replace(sample, labels=folds.labels)
     detector.branches_ = {"text": None}
-    run = estimate(detector._job(prepared, labels, seed), folds, NESTED)[2]
+    run = estimate(detector._job(sample, seed), folds, NESTED)[2]
     assert run is not None
     return run, event
 

@@ -45,12 +45,12 @@ def fitted(tiny_text_model: str, texts: list[str]) -> TextClassifier:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that an encoder is given, in order."""
+    """Every text that an encoder is given, in order, but for a load's first try."""
     given: list[str] = []
     forward = TextEncoder._forward
 
     def watched(self: TextEncoder, items: list[str]) -> Any:
-        given.extend(items)
+        given.extend(item for item in items if item != "a text")
         return forward(self, items)
 
     monkeypatch.setattr(TextEncoder, "_forward", watched)
@@ -389,7 +389,6 @@ def test_each_distinct_text_is_encoded_once_by_a_fit(
     tiny_text_model: str, texts: list[str], encoded: list[str]
 ) -> None:
     TextClassifier(model=tiny_text_model).fit(texts + texts[:20], [*Y, *Y[:20]])
-    encoded.remove("a text")  # the one that loading tries
     assert sorted(encoded) == sorted(texts)
 
 
@@ -411,7 +410,6 @@ def test_a_memo_is_shared_by_clones_ensembles_and_threads(
         jobs = (delayed(clone(branch).fit)(texts[i:], Y[i:]) for i in range(4))
         Parallel(n_jobs=2, backend="threading")(jobs)
         copy.deepcopy(branch).fit(texts, Y).predict(texts)
-    encoded.remove("a text")
     assert sorted(encoded) == sorted(texts)
 
 
