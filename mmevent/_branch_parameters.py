@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 
-from mmevent._branches import TEXT
+from mmevent._branches import TEXT, is_frozen_whole
+from mmevent._objects import walk
 from mmevent.exceptions import InputError
 from mmevent.image import ImageClassifier
 from mmevent.text import TextClassifier
@@ -24,7 +26,11 @@ def check_branches(text: Any, image: Any) -> None:
             f"names {names}. Rename them, or pass image=None for no images."
         )
     for name, branch in ((TEXT, text), *named_images(image)):
-        usable = hasattr(branch, "fit") and hasattr(branch, "predict_proba")
+        usable = (
+            hasattr(branch, "fit")
+            and hasattr(branch, "predict_proba")
+            and not isinstance(branch, type)
+        )
         if branch is None or usable or (name in (TEXT, "image") and branch == AUTO):
             continue
         raise InputError(
@@ -64,17 +70,40 @@ def named_images(image: Any) -> list[tuple[str, Any]]:
 
 def is_frozen(branch: Any) -> bool:
     """Whether a branch, or a part of it, was fitted elsewhere."""
+    return bool(_frozen_parts(branch))
+
+
+def _frozen_parts(branch: Any) -> list[FrozenEstimator]:
+    if isinstance(branch, FrozenEstimator):
+        return [branch]
     parts = branch.get_params().values() if hasattr(branch, "get_params") else ()
-    return any(isinstance(part, FrozenEstimator) for part in (branch, *parts))
+    return [part for part in parts if isinstance(part, FrozenEstimator)]
+
+
+def check_frozen_parts(branch: Any, coding: Sequence[Any]) -> None:
+    """Refuse frozen parts of an ensemble whose classes its vote would mix up.
+
+    An ensemble learns 0 for no event and 1 for an event, and so must its parts have.
+    A branch that is frozen as a whole may know the caller's labels, which `coding`
+    gives: that of no event, and that of an event.
+    """
+    if is_frozen_whole(branch):
+        return
+    for part in _frozen_parts(branch):
+        known = list(getattr(part, "classes_", [0, 1]))
+        if known != [0, 1] or list(coding) == [1, 0]:
+            raise InputError(
+                f"a frozen part of {type(branch).__name__} learnt other classes than "
+                f"the whole will: expected 0 for no event and 1 for an event, got "
+                f"{known} where the labels are {list(coding)}. Fit it on 0 and 1, or "
+                f"pass it as a branch of its own."
+            )
 
 
 def text_classifiers(branch: Any) -> list[TextClassifier]:
-    """Return the text classifiers within a branch: itself, or parts of an ensemble."""
-    if isinstance(branch, TextClassifier):
-        return [branch]
-    parts = [
-        *getattr(branch, "estimators_", []),
-        *(step for _, step in getattr(branch, "steps", [])),
-        *([branch.estimator] if isinstance(branch, FrozenEstimator) else []),
+    """Return the fitted text classifiers within a branch, itself included."""
+    return [
+        part
+        for part in walk(branch)
+        if isinstance(part, TextClassifier) and hasattr(part, "classes_")
     ]
-    return [found for part in parts for found in text_classifiers(part)]

@@ -8,9 +8,12 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 
 from mmevent._head import one_blas_thread
@@ -105,11 +108,40 @@ def fit_branch(branch: Any, side: Side, rows: IntArray, labels: Labels) -> Any |
     arguments: dict[str, NDArray[Any]] = {"groups": labels.group[post]}
     if (weight != 1.0).any():
         arguments["sample_weight"] = weight
-    fitted = clone(branch)
-    context, taken = _accepted(fitted, arguments)
-    with context:
-        fitted.fit(_select(side.items, chosen), event.astype(int), **taken)
-    return fitted
+    items = _select(side.items, chosen)
+    unset: Exception | None = None
+    for asked in (True, False):
+        fitted = clone(branch)
+        if asked and "sample_weight" in arguments:
+            _request_weights(fitted)
+        context, taken = _accepted(fitted, arguments)
+        try:
+            with context:
+                return fitted.fit(items, event.astype(int), **taken)
+        except UnsetMetadataPassedError as error:
+            unset = error
+    raise InputError(
+        f"the branch {type(branch).__name__} does not say which of its parts take "
+        f"groups and sample_weight: expected a request of each, got: {unset}. Call "
+        f"set_fit_request, or set_score_request, on that part."
+    ) from unset
+
+
+def _request_weights(branch: Any) -> None:
+    """Let each part that can take the weights of images have them.
+
+    A part that says whether it wants them, by `set_fit_request`, is left alone.
+    """
+    parts = branch.get_params().values() if hasattr(branch, "get_params") else ()
+    for part in parts:
+        request = get_routing_for_object(part)
+        if not isinstance(request, MetadataRequest):
+            continue
+        for method in ("fit", "score"):
+            asked = getattr(request, method).requests
+            if "sample_weight" in asked and asked["sample_weight"] is None:
+                with config_context(enable_metadata_routing=True):
+                    getattr(part, f"set_{method}_request")(sample_weight=True)
 
 
 def predict_branch(
@@ -213,8 +245,6 @@ def _accepted(branch: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, An
     A meta-estimator (a pipeline, a voting ensemble) takes what its parts request by
     scikit-learn's metadata routing.
     """
-    from sklearn import config_context
-
     named = signature(branch.fit).parameters
     direct = {name: value for name, value in arguments.items() if name in named}
     if "groups" in direct or not hasattr(branch, "get_metadata_routing"):
@@ -227,10 +257,16 @@ def _accepted(branch: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, An
     return config_context(enable_metadata_routing=True), taken
 
 
+def is_frozen_whole(branch: Any) -> bool:
+    """Whether a branch, or the last step of a pipeline, was fitted elsewhere."""
+    last = branch.steps[-1][1] if isinstance(branch, Pipeline) else branch
+    return isinstance(last, FrozenEstimator)
+
+
 def _positive_column(fitted: Any, classes: Sequence[Any]) -> int:
     """Column of an event, of a branch that was fitted here or elsewhere."""
     known = list(fitted.classes_)
-    if isinstance(fitted, FrozenEstimator) and set(known) == set(classes):
+    if is_frozen_whole(fitted) and set(known) == set(classes):
         return known.index(classes[1])
     if set(known) == {0, 1}:
         return known.index(1)

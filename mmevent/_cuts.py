@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mmevent.exceptions import InputError
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -46,6 +48,11 @@ def best_threshold(score: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     f1 : float
         F1 = 2 TP / (flagged + positives) at that threshold.
 
+    Raises
+    ------
+    InputError
+        If there is not one score for each label.
+
     Examples
     --------
     >>> from mmevent.tuning import best_threshold
@@ -53,7 +60,7 @@ def best_threshold(score: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     >>> round(threshold, 3), round(f1, 3)
     (0.25, 0.8)
     """
-    s, event = np.asarray(score, dtype=np.float64), np.asarray(y, dtype=bool)
+    s, event = scores_and_events(score, y)
     ascending, positive = np.sort(s), np.sort(s[event])
     found = positive[positive > 0]
     if len(found) == 0:
@@ -62,14 +69,27 @@ def best_threshold(score: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     tp = len(positive) - np.searchsorted(positive, found, side="left")
     f1 = 2.0 * tp / (len(ascending) - cut + len(positive))
     best = int(np.flatnonzero(f1 >= f1.max() - TIE)[-1])
-    lower = float(ascending[cut[best] - 1]) if cut[best] > 0 else 0.0
+    if cut[best] == 0:
+        return FLAG_ALL, float(f1[best])
+    lower = float(ascending[cut[best] - 1])
     return midway(lower, float(found[best])), float(f1[best])
+
+
+def scores_and_events(
+    score: ArrayLike, y: ArrayLike
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return scores and labels as arrays of the same length."""
+    s, event = np.asarray(score, dtype=np.float64), np.asarray(y, dtype=bool)
+    if s.ndim != 1 or s.shape != event.shape:
+        raise InputError(
+            f"score and y do not fit: expected one of each for each post, got shapes "
+            f"{s.shape} and {event.shape}. Pass both of the same posts."
+        )
+    return s, event
 
 
 def midway(lower: float, upper: float) -> float:
     """Return a threshold that flags `upper` and not `lower`."""
-    if lower <= 0.0:
-        return FLAG_ALL
     middle = 0.5 * (lower + upper)
     return middle if lower < middle <= upper else upper
 
@@ -78,22 +98,25 @@ def midway(lower: float, upper: float) -> float:
 class Side:
     """Distinct scores above 0, descending, with what a cut below each of them flags.
 
-    A cut k flags the k greatest distinct scores.
+    A cut k flags the k greatest distinct scores. `has_rest` says whether there are
+    scores of 0, which no cut flags.
     """
 
     values: FloatArray
     flagged: IntArray
     true: IntArray
+    has_rest: bool
 
     @classmethod
     def of(cls, score: FloatArray, event: NDArray[np.bool_]) -> Side:
         """Sort the scores of one side, with their labels."""
         order = np.argsort(-score)
+        has_rest = bool((score <= 0).any())
         order = order[score[order] > 0]
         values = score[order]
         last = np.flatnonzero(np.diff(values, append=-1.0))
-        true = np.cumsum(event[order])
-        return cls(values[last], np.append(0, last + 1), np.append(0, true[last]))
+        true = np.append(0, np.cumsum(event[order])[last])
+        return cls(values[last], np.append(0, last + 1), true, has_rest)
 
     def edge(self, cut: int | IntArray) -> FloatArray:
         """Least flagged score at `cut`; infinite where nothing is flagged."""
@@ -289,4 +312,6 @@ def _beta_nearest_one(
     beta = float(betas[best])
     lower = float(max(text_below[best], beta * image_below[best]))
     upper = float(min(text_edge[best], beta * image_edge[best]))
+    if lower == 0.0 and not (text.has_rest or image.has_rest):
+        return beta, FLAG_ALL
     return beta, midway(lower, upper if np.isfinite(upper) else 2.0 * lower)

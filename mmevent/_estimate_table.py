@@ -150,7 +150,7 @@ class Estimate:
         return (
             f"Estimate by {_KINDS[self.kind]}\n"
             f"{int(first['n_posts']):,} posts, {int(first['n_events']):,} events, "
-            f"{self.leakage['n_groups']:,} groups; {folds if seeds else ''}"
+            f"{int(first['n_groups']):,} groups; {folds if seeds else ''}"
             f"95% intervals in brackets"
         )
 

@@ -106,6 +106,7 @@ def estimate(
         else:
             others = fold < k if folds.forward else fold != k
             rows = np.flatnonzero(others & (fold >= 0))
+            rows = folds.without_twins(Task(rows, task.test)).train
             run.add(k, evidence, rows, task, evidence)
     return evidence, fold, run.finish()
 
@@ -136,7 +137,6 @@ class _Collector:
         systems, found = fit_systems(
             chosen_on.take(rows),
             event,
-            self.job.labels.group[rows],
             self.job.search,
             self.job.threshold_of,
         )

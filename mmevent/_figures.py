@@ -129,6 +129,7 @@ class _Figures:
                 "system": system,
                 "n_posts": int(self.chosen.sum()),
                 "n_events": int(self.event.sum()),
+                "n_groups": self.resampling.n_groups,
                 "n_flagged": float(np.mean(flagged)),
             }
             for name, interval in self.intervals(system).items():

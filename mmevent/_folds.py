@@ -232,13 +232,13 @@ class Folds:
                 f"Pass another splitter, or an integer for grouped folds."
             ) from error
         tasks = [
-            self._without_twins(Task(rows[train], rows[test])) for train, test in split
+            self.without_twins(Task(rows[train], rows[test])) for train, test in split
         ]
         self._check_tasks(tasks, name)
         before = sum(len(train) for train, _ in split)
         return tasks, before - sum(len(task.train) for task in tasks)
 
-    def _without_twins(self, task: Task) -> Task:
+    def without_twins(self, task: Task) -> Task:
         """Drop training rows with a duplicate, or a group-mate, in the test part."""
         twin = np.isin(self.duplicate[task.train], self.duplicate[task.test])
         if self.caller is not None:

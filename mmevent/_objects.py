@@ -201,6 +201,11 @@ def same(a: Any, b: Any) -> bool:
     """Tell whether two values are equal in type and in all that they hold."""
     if type(a) is not type(b):
         return False
+    if isinstance(a, MetadataRequest):  # each refers to the estimator that holds it
+        return all(
+            getattr(a, method).requests == getattr(b, method).requests
+            for method in _METHODS
+        )
     if isinstance(a, np.ma.MaskedArray):
         return same(a.data, b.data) and same(np.array(a.mask), np.array(b.mask))
     if isinstance(a, np.ndarray):

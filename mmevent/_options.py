@@ -140,10 +140,10 @@ FIT = [
     ),
     click.option(
         "--criterion",
-        type=click.Choice(["f1", "one-se"]),
-        default="f1",
-        help="What the search maximises. one-se: the simplest rule whose F1 is within "
-        "one standard error of the best.",
+        type=click.Choice(["smooth", "f1"]),
+        default="smooth",
+        help="What the search maximises: F1 itself, or F1 of smoothed distributions of "
+        "the scores, which follows single posts less.",
     ),
     click.option(
         "--n-trials",

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from mmevent._branches import Labels, Material
 from mmevent._groups import duplicates, normalise_text
@@ -123,13 +123,18 @@ class Prepared:
         return digest.hexdigest()
 
     def leakage(self, labels: Labels, n_folds: int, seed: int | None) -> dict[str, int]:
-        """Count the posts that a split of single posts would have leaked."""
+        """Count the posts that `n_folds` folds of single posts would have leaked.
+
+        They are stratified where each can have a post of both classes.
+        """
         group = labels.group
         size = np.bincount(group)[group]
         twins = 0
         rarer = min(labels.event.sum(), (~labels.event).sum())
-        if 2 <= n_folds <= rarer:
-            ignoring = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        if n_folds:
+            n_folds = int(np.clip(n_folds, 2, len(group)))
+            kind = StratifiedKFold if n_folds <= rarer else KFold
+            ignoring = kind(n_folds, shuffle=True, random_state=seed)
             for train, test in ignoring.split(group, labels.event):
                 twins += int(np.isin(group[test], group[train]).sum())
         return {

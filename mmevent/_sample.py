@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mmevent._estimation import Run
     from mmevent._prepared import Prepared
 
+SAME_FOLDS = "the folds are the same for every seed: a splitter has a seed of its own."
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -116,7 +118,9 @@ class Sample:
         """
         n_folds, cluster = 0, self.labels.group
         if folds is not None:
-            n_folds = len(np.unique(runs[0].fold))
+            n_folds = len(np.unique(runs[0].fold[runs[0].fold >= 0]))
+            if len(runs) > 1 and all((r.fold == runs[0].fold).all() for r in runs):
+                notes = [*notes, SAME_FOLDS]
             if folds.leaves_groups_out and self.caller is not None:
                 cluster = self.caller
         leakage = self.prepared.leakage(self.labels, n_folds, runs[0].seed)

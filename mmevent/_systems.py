@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from mmevent._cuts import FLAG_ALL, best_threshold
+from mmevent._cuts import FLAG_ALL
+from mmevent._smooth import BEST_THRESHOLD
 from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ class System:
 def fit_systems(
     evidence: Evidence,
     event: NDArray[np.bool_],
-    groups: NDArray[np.intp],
     search: Search,
     threshold_of: Callable[[FloatArray, NDArray[np.bool_]], float],
 ) -> tuple[dict[str, System], TuningResult]:
@@ -43,18 +43,24 @@ def fit_systems(
     Baselines that cannot differ from another, since no post has text or none has an
     image, are left out.
     """
-    found = tune_rule(evidence, event, groups=groups, search=search)
+    found = tune_rule(evidence, event, search=search)
 
     def tuned(score: Score) -> System:
         return System(score, threshold_of(score(evidence), event))
+
+    def best_key(make: Callable[[tuple[str, str]], Score]) -> Score:
+        """Choose the image branch and pool that do best."""
+        best = BEST_THRESHOLD[search.criterion]
+        scores = [make(key) for key in evidence.pooled]
+        return max(scores, key=lambda score: best(score(evidence), event)[1])
 
     systems = {"flag all": System(lambda e: np.ones(len(e)), FLAG_ALL)}
     if evidence.has_text.any():
         systems["text only"] = tuned(_text_score)
     if evidence.has_image.any():
-        systems["image only"] = tuned(_best_key(_image_score, evidence, event))
+        systems["image only"] = tuned(best_key(_image_score))
     if (evidence.has_text & evidence.has_image).any():
-        systems["equal average"] = tuned(_best_key(_average_score, evidence, event))
+        systems["equal average"] = tuned(best_key(_average_score))
         systems["stacking"] = tuned(_fit_stacking(evidence, event, found.rule))
     systems[FUSED] = tuned(found.rule.score)
     return systems, found
@@ -70,16 +76,6 @@ def _image_score(key: tuple[str, str]) -> Score:
 
 def _average_score(key: tuple[str, str]) -> Score:
     return Rule(alpha=1.0, beta=1.0, pool=key[1], threshold=1.0, image=key[0]).score
-
-
-def _best_key(
-    make: Callable[[tuple[str, str]], Score],
-    evidence: Evidence,
-    event: NDArray[np.bool_],
-) -> Score:
-    """Choose the image branch and pool with the highest F1."""
-    scores = [make(key) for key in evidence.pooled]
-    return max(scores, key=lambda score: best_threshold(score(evidence), event)[1])
 
 
 def _fit_stacking(evidence: Evidence, event: NDArray[np.bool_], rule: Rule) -> Score:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.random import RandomState
 
 from mmevent.exceptions import InputError
 
@@ -62,7 +63,7 @@ def _positive(classes: NDArray[Any], pos_label: Any) -> Any:
 
 def as_labels(y: ArrayLike, n_posts: int) -> NDArray[Any]:
     """Return labels as an array of shape (n_posts,)."""
-    labels = y.to_numpy() if isinstance(y, (pd.Series, pd.Index)) else np.asarray(y)
+    labels = _array(y)
     if labels.shape != (n_posts,):
         raise InputError(
             f"y does not fit the posts: expected one label for each of {n_posts} "
@@ -74,13 +75,21 @@ def as_labels(y: ArrayLike, n_posts: int) -> NDArray[Any]:
     return labels
 
 
+def _array(values: ArrayLike) -> NDArray[Any]:
+    """Return values as an array; a missing one stays missing beside strings."""
+    if isinstance(values, (np.ndarray, pd.Series, pd.Index)):
+        return np.asarray(values)
+    array = np.asarray(values)
+    if array.dtype.kind == "U" and not all(isinstance(v, str) for v in values):  # type: ignore[union-attr]
+        return np.asarray(values, dtype=object)
+    return array
+
+
 def check_groups(groups: ArrayLike | None, n_posts: int) -> NDArray[Any] | None:
     """Return the caller's groups as an array of shape (n_posts,), or None."""
     if groups is None:
         return None
-    array = (
-        groups.to_numpy() if isinstance(groups, pd.Series) else np.asarray(groups)
-    ).astype(object)
+    array = _array(groups).astype(object)
     if array.shape != (n_posts,):
         raise InputError(
             f"groups do not fit the posts: expected one for each of {n_posts} posts, "
@@ -95,4 +104,23 @@ def check_some(n_posts: int, what: str) -> None:
         raise InputError(
             f"there are no posts to {what}: expected at least one, got 0. Check the "
             f"table or the filter that made it."
+        )
+
+
+def check_n_jobs(n_jobs: object) -> None:
+    """Refuse what is no number of threads."""
+    if n_jobs is not None and not (isinstance(n_jobs, (int, np.integer)) and n_jobs):
+        raise InputError(
+            f"n_jobs={n_jobs!r} is no number of threads: expected None or an integer "
+            f"other than 0, where -1 is one for each core. Pass one of them."
+        )
+
+
+def check_seed(random_state: object) -> None:
+    """Refuse what scikit-learn cannot take as a seed."""
+    whole = isinstance(random_state, (int, np.integer)) and 0 <= random_state < 2**32
+    if not (random_state is None or whole or isinstance(random_state, RandomState)):
+        raise InputError(
+            f"random_state={random_state!r} is no seed: expected None, an integer from "
+            f"0 to 2**32 - 1, or a numpy RandomState. Pass an integer."
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._cuts import best_threshold
+from mmevent._smooth import BEST_THRESHOLD
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["check_policy", "choose_threshold"]
 
 
-def choose_threshold(policy: str | float, score: ArrayLike, y: ArrayLike) -> float:
+def choose_threshold(
+    policy: str | float, score: ArrayLike, y: ArrayLike, *, criterion: str = "smooth"
+) -> float:
     """Choose the threshold that a policy asks for.
 
     Parameters
@@ -26,6 +28,8 @@ def choose_threshold(policy: str | float, score: ArrayLike, y: ArrayLike) -> flo
         Out-of-fold scores.
     y : array-like of shape (n_posts,)
         1 or True for an event.
+    criterion : {"smooth", "f1"}, default="smooth"
+        Which F1 the policy ``"f1"`` maximises, see :class:`mmevent.tuning.Search`.
 
     Returns
     -------
@@ -40,22 +44,22 @@ def choose_threshold(policy: str | float, score: ArrayLike, y: ArrayLike) -> flo
     Examples
     --------
     >>> from mmevent.decision import choose_threshold
-    >>> choose_threshold("f1", [0.9, 0.5, 0.1], [1, 1, 0])
+    >>> choose_threshold("f1", [0.9, 0.5, 0.1], [1, 1, 0], criterion="f1")
     0.3
     >>> choose_threshold(0.7, [0.9, 0.5, 0.1], [1, 1, 0])
     0.7
     """
     check_policy(policy)
     if policy == "f1":
-        return best_threshold(score, y)[0]
+        return BEST_THRESHOLD[criterion](score, y)[0]
     return float(policy)
 
 
-def threshold_chooser(policy: str | float) -> Any:
+def threshold_chooser(policy: str | float, criterion: str) -> Any:
     """Return the policy as a function of scores and labels."""
 
     def choose(score: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
-        return choose_threshold(policy, score, event)
+        return choose_threshold(policy, score, event, criterion=criterion)
 
     return choose
 
@@ -65,7 +69,8 @@ def check_policy(policy: object) -> None:
     number = isinstance(policy, (int, float, np.number)) and not isinstance(
         policy, bool
     )
-    if policy == "f1" or (number and np.isfinite(policy) and policy > 0):  # type: ignore[call-overload,operator]
+    named = isinstance(policy, str) and policy == "f1"
+    if named or (number and np.isfinite(policy) and policy > 0):  # type: ignore[call-overload,operator]
         return
     raise InputError(
         f"policy={policy!r} is not known: expected 'f1', or a finite threshold above "

@@ -12,13 +12,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent._audit import audit_table
-from mmevent._branch_parameters import check_branches, unfitted_branches
+from mmevent._branch_parameters import (
+    check_branches,
+    check_frozen_parts,
+    unfitted_branches,
+)
 from mmevent._branches import TEXT, Labels, fit_branch, predict_branch, to_evidence
 from mmevent._cache import shared_memo
 from mmevent._estimation import CROSS_FITTED, NESTED, Job, estimate
 from mmevent._prepared import Prepared
 from mmevent._sample import Sample
-from mmevent._validation import check_labels, check_some
+from mmevent._validation import check_labels, check_n_jobs, check_seed, check_some
 from mmevent.decision import check_policy, choose_threshold, threshold_chooser
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.fusion import POOLS
@@ -69,7 +73,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         How a post's images are pooled; ``"auto"`` lets the search choose.
     search : {"optuna", "exact"}, default="optuna"
         How alpha is searched, see :class:`mmevent.tuning.Search`.
-    criterion : {"f1", "one-se"}, default="f1"
+    criterion : {"smooth", "f1"}, default="smooth"
         What the search maximises, see :class:`mmevent.tuning.Search`.
     n_trials : int, default=200
         Trials of Optuna.
@@ -113,7 +117,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     study_ : optuna.Study or None
         The study of the final fit; None for the exact search, and after a load.
     trials_ : DataFrame
-        One row a trial: alpha, beta, pool, threshold, image, f1.
+        One row a trial: alpha, beta, pool, threshold, image, and value, what the
+        criterion gives it.
     cv_results_ : dict of ndarray
         One entry a trial, in scikit-learn's layout.
     out_of_fold_ : DataFrame
@@ -157,7 +162,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         inner_cv: Any = 5,
         pool: str = "auto",
         search: str = "optuna",
-        criterion: str = "f1",
+        criterion: str = "smooth",
         n_trials: int = 200,
         alpha_bounds: tuple[float, float] = (0, 99),
         beta_bounds: tuple[float, float] = (0.5, 2),
@@ -345,7 +350,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         check_policy(policy)
         tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
-        self.threshold_ = choose_threshold(policy, tested["score"], tested["event"])
+        self.threshold_ = choose_threshold(
+            policy, tested["score"], tested["event"], criterion=self.criterion
+        )
         self.policy_ = policy
         return self
 
@@ -399,6 +406,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 f"'cross-fit' or None. Choose one of them."
             )
         check_branches(self.text, self.image)
+        check_n_jobs(self.n_jobs)
+        check_seed(self.random_state)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, (int, np.integer)):
@@ -449,6 +458,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         everything = np.arange(len(sample.prepared))
         self.branches_: dict[str, Any] = {}
         for name, branch in self._unfitted(seed).items():
+            check_frozen_parts(branch, self._coding().tolist())
             side = sample.prepared.material.side(name)
             fitted = fit_branch(branch, side, everything, sample.labels)
             if fitted is not None:
@@ -474,7 +484,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             material=sample.prepared.material,
             labels=sample.labels,
             search=self._search(seed),
-            threshold_of=threshold_chooser(self.policy),
+            threshold_of=threshold_chooser(self.policy, self.criterion),
             pool=self.pool,
             classes=self._coding().tolist(),
             n_jobs=self.n_jobs,
@@ -489,7 +499,6 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         result = tune_rule(
             evidence.take(tested),
             event,
-            groups=labels.group[tested],
             search=self._search(seed, storage=self.storage),
         )
         rule = result.rule
@@ -498,7 +507,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.text_ = self.branches_.get(TEXT)
         self.image_ = self.branches_.get(rule.image)
         score = rule.score(evidence.take(tested))
-        self.threshold_ = choose_threshold(self.policy, score, event)
+        self.threshold_ = choose_threshold(
+            self.policy, score, event, criterion=self.criterion
+        )
         self.policy_ = self.policy
         self.study_ = result.study
         self.trials_ = trials_frame(result)

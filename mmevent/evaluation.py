@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from mmevent._folds import Folds
     from mmevent._prepared import Prepared
     from mmevent.detector import EventDetector
 
@@ -104,24 +105,54 @@ def _again(
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
     sample = detector._sample(prepared, y, groups)
-    if sample.data_hash != detector.data_hash_:
-        raise InputError(
-            f"these {len(prepared)} posts are not those of the training: expected "
-            f"the same {len(detector.out_of_fold_)} posts, labels and order. To "
-            f"evaluate on other posts, pass held_out=True (--held-out on the "
-            f"command line)."
-        )
+    _check_same(detector, sample)
     kind = detector._kind() or NESTED
+    by_seed = [detector._folds(sample, seed, kind) for seed in seeds]
+    _check_test_parts(by_seed)
     runs = []
     with shared_memo():
         detector._encode(prepared)
-        for seed in seeds:
-            folds = detector._folds(sample, seed, kind)
+        for seed, folds in zip(seeds, by_seed, strict=True):
             run = estimate(detector._job(sample, seed), folds, kind)[2]
             assert run is not None
             runs.append(run)
     notes = sample.notes(detector.text, detector.image)
     return sample.summary(runs, folds, kind=kind, notes=notes, verbose=detector.verbose)
+
+
+def _check_same(detector: EventDetector, sample: Sample) -> None:
+    """Refuse posts, or groups, that are not those of the fit."""
+    if sample.data_hash != detector.data_hash_:
+        broken = int((~sample.prepared.images.usable).sum())
+        hint = f" {broken} images cannot be used: check image_root." if broken else ""
+        raise InputError(
+            f"these {len(sample.prepared)} posts are not those of the training: "
+            f"expected the same {len(detector.out_of_fold_)} posts, images, labels "
+            f"and order.{hint} To evaluate on other posts, pass held_out=True "
+            f"(--held-out on the command line)."
+        )
+    fitted = detector.out_of_fold_["group"].to_numpy()
+    if not np.array_equal(sample.labels.group, fitted):
+        raise InputError(
+            f"these groups are not those of the fit: expected {len(np.unique(fitted))} "
+            f"groups, joined with duplicates, got "
+            f"{len(np.unique(sample.labels.group))} or others. Pass the groups that "
+            f"fit was given (groups=, or --group on the command line)."
+        )
+
+
+def _check_test_parts(by_seed: Sequence[Folds]) -> None:
+    """Refuse folds that test other posts with each seed: their mean means nothing."""
+    tested = [
+        np.sort(np.concatenate([task.test for task in folds.outer()]))
+        for folds in by_seed
+    ]
+    if any(not np.array_equal(rows, tested[0]) for rows in tested[1:]):
+        raise InputError(
+            f"cv tests other posts each time: expected the same ones for all "
+            f"{len(by_seed)} seeds, got {sorted({len(rows) for rows in tested})} "
+            f"posts. Pass one seed, or a splitter that tests every post once."
+        )
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
@@ -149,7 +180,8 @@ def _held_out(
     event = _events(detector, y, len(prepared))
     given = check_groups(groups, len(prepared))
     training = set(detector.training_keys_)
-    seen = np.array([not training.isdisjoint(keys) for keys in prepared.keys])
+    direct = np.array([not training.isdisjoint(keys) for keys in prepared.keys])
+    seen = np.isin(prepared.duplicate, prepared.duplicate[direct])
     notes = []
     if seen.any():
         if not drop_seen:
@@ -157,8 +189,8 @@ def _held_out(
             raise InputError(
                 f"{int(seen.sum())} of {len(prepared)} held-out posts were "
                 f"training posts: expected posts that share no id, text or image "
-                f"with the training, got ids {ids}. Leave them out, or pass "
-                f"drop_seen=True (--drop-seen on the command line)."
+                f"with the training, nor a copy that does, got ids {ids}. Leave "
+                f"them out, or pass drop_seen=True (--drop-seen on the command line)."
             )
         kept = np.flatnonzero(~seen)
         check_some(len(kept), "evaluate, once training posts are dropped")
@@ -198,9 +230,8 @@ def _held_out_run(detector: EventDetector, prepared: Prepared) -> Run:
     systems, _ = fit_systems(
         chosen_on,
         tested["event"].to_numpy(),
-        tested["group"].to_numpy(),
         detector._search(0),
-        threshold_chooser(detector.policy_),
+        threshold_chooser(detector.policy_, detector.criterion),
     )
     evidence, _ = detector._predict(prepared)
     n = len(prepared)

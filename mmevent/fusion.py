@@ -188,11 +188,12 @@ def pool_images(
 
 
 def _check_weight(name: str, value: float, *, minimum: float) -> None:
-    if not np.isfinite(value) or value < minimum:
+    number = isinstance(value, (int, float, np.number))
+    if not number or not np.isfinite(value) or value < minimum:
         bound = "0 or greater" if minimum == 0.0 else "greater than 0"
         raise InputError(
-            f"{name}={value} cannot weigh a post: expected a finite number, {bound}, "
-            f"got {value}. Pass another {name}, or let EventDetector find it."
+            f"{name}={value!r} cannot weigh a post: expected a finite number, {bound}, "
+            f"got {value!r}. Pass another {name}, or let EventDetector find it."
         )
 
 

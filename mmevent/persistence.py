@@ -52,6 +52,7 @@ _CARD, _PARAMETERS = "README.md", "parameters.skops"
 _OUT_OF_FOLD, _TRIALS = "out_of_fold.parquet", "trials.parquet"
 _CV_RESULTS, _ESTIMATE = "cv_results.parquet", "estimate.json"
 _KEYS = "training_keys.txt"
+_NOT_SAVED: dict[str, Any] = {"storage": None, "allow_outside_root": False}
 _PLAIN_FACTS = (
     "label_name",
     "alpha",
@@ -104,7 +105,8 @@ def save(
     of every other file. No pickle is written.
 
     ``storage`` is not saved, since it may hold a password: it comes back as None, as
-    does ``study_``. ``image_root`` is saved as it was given; change it by
+    does ``study_``. ``allow_outside_root`` comes back as False: it is for whoever loads
+    the folder to decide. ``image_root`` is saved as it was given; change it by
     ``set_params`` on a machine that has the images elsewhere. Ids, and an index, that
     Parquet cannot hold come back as text.
 
@@ -263,7 +265,7 @@ def _facts(detector: EventDetector) -> dict[str, Any]:
 
 def _parameters(detector: EventDetector) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters that JSON holds exactly, and the others."""
-    parameters = detector.get_params(deep=False) | {"storage": None}
+    parameters = detector.get_params(deep=False) | _NOT_SAVED
     if isinstance(parameters["image_root"], os.PathLike):
         parameters["image_root"] = os.fspath(parameters["image_root"])
     if isinstance(parameters["columns"], Mapping):
@@ -291,9 +293,8 @@ def _branch_paths(detector: EventDetector) -> dict[str, str]:
 
 def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetector:
     facts = json.loads(files[FACTS])
-    detector = EventDetector(
-        **facts["parameters"], **from_bytes(files[_PARAMETERS], _PARAMETERS)
-    )
+    others = from_bytes(files[_PARAMETERS], _PARAMETERS)
+    detector = EventDetector(**(facts["parameters"] | others | _NOT_SAVED))
     detector.branches_ = {
         name: from_bytes(files[path], path) for name, path in facts["branches"].items()
     }

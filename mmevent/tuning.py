@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._cuts import FLAG_ALL, TIE, Side, best_cuts, best_threshold
+from mmevent._cuts import FLAG_ALL, TIE, Side, best_threshold
+from mmevent._smooth import BEST_CUTS, BEST_THRESHOLD, smooth_threshold
 from mmevent.exceptions import InputError
 from mmevent.fusion import POOLS, fuse, pool_images
 
@@ -25,10 +26,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Evidence", "Rule", "Search", "TuningResult", "best_threshold", "tune_rule"]
+__all__ = [
+    "Evidence",
+    "Rule",
+    "Search",
+    "TuningResult",
+    "best_threshold",
+    "smooth_threshold",
+    "tune_rule",
+]
 
 MIN_PER_SIDE = 20
 N_WEIGHTS = 201
+GREATEST = 1e6
 IMAGE = "image"
 
 
@@ -158,11 +168,10 @@ class Search:
     ----------
     method : {"optuna", "exact"}, default="optuna"
         ``"exact"`` enumerates 201 weights of the image instead of sampling them.
-    criterion : {"f1", "one-se"}, default="f1"
-        ``"one-se"`` takes, among the trials whose F1 lies within one standard
-        error of the best trial's (paired, by group), the one nearest to the equal
-        average (alpha = beta = 1): Breiman's rule for choosing the simpler of two
-        that do equally well.
+    criterion : {"smooth", "f1"}, default="smooth"
+        What is maximised: F1, or F1 of kernel estimates of the scores'
+        distributions, which follows single posts less, see
+        :func:`mmevent.tuning.smooth_threshold`.
     n_trials : int, default=200
         Optuna's trials in all, those of a resumed study included.
     alpha_bounds, beta_bounds : tuple of float, default=(0, 99) and (0.5, 2)
@@ -183,7 +192,7 @@ class Search:
     """
 
     method: str = "optuna"
-    criterion: str = "f1"
+    criterion: str = "smooth"
     n_trials: int = 200
     alpha_bounds: tuple[float, float] = (0.0, 99.0)
     beta_bounds: tuple[float, float] = (0.5, 2.0)
@@ -194,7 +203,7 @@ class Search:
     def check(self) -> None:
         """Refuse settings that cannot be searched with an InputError."""
         _check_choice("search", self.method, ("optuna", "exact"))
-        _check_choice("criterion", self.criterion, ("f1", "one-se"))
+        _check_choice("criterion", self.criterion, tuple(BEST_CUTS))
         if not isinstance(self.n_trials, (int, np.integer)) or self.n_trials < 1:
             raise InputError(
                 f"n_trials={self.n_trials!r} is no number of trials: expected an "
@@ -220,8 +229,8 @@ class TuningResult:
         without images, has fewer than 20 positives or 20 negatives.
     rules : list of Rule
         One for each trial, in order.
-    values : ndarray of shape (n_trials,)
-        F1 of each trial.
+    values : list of float
+        What the criterion gives each trial: F1, or smoothed F1.
     study : optuna.Study or None
         None for the exact search.
 
@@ -245,10 +254,9 @@ def tune_rule(
     evidence: Evidence,
     y: ArrayLike,
     *,
-    groups: ArrayLike | None = None,
     search: Search | None = None,
 ) -> TuningResult:
-    """Find the alpha, beta, pool and threshold that maximise F1.
+    """Find the alpha, beta, pool and threshold that maximise a criterion, as F1.
 
     Parameters
     ----------
@@ -256,34 +264,39 @@ def tune_rule(
         Out-of-fold probabilities of `n_posts` posts.
     y : array-like of shape (n_posts,)
         1 or True for an event.
-    groups : array-like of int of shape (n_posts,) or None, default=None
-        Posts that belong together; only ``criterion="one-se"`` looks at them.
     search : Search or None, default=None
         None for ``Search()``.
 
     Returns
     -------
     TuningResult
-        Of trials whose F1 differ by less than 1e-12, the one with the smaller
+        Of trials whose values differ by less than 1e-12, the one with the smaller
         alpha, then beta nearest 1, then ``max``, ``mean``, ``noisy-or``.
 
     Raises
     ------
     InputError
-        If a setting of the search cannot be used.
+        If a setting of the search cannot be used, or `y` is of another length.
 
     Examples
     --------
     >>> from mmevent.tuning import Evidence, Search, tune_rule
     >>> evidence = Evidence.from_images([0.9, 0.6, 0.7, 0.1], [0.9, 0.8, 0.1, 0.2],
     ...                                 [0, 1, 2, 3])
-    >>> found = tune_rule(evidence, [1, 1, 0, 0], search=Search(method="exact"))
+    >>> search = Search(method="exact", criterion="f1")
+    >>> found = tune_rule(evidence, [1, 1, 0, 0], search=search)
     >>> found.f1, round(found.rule.alpha, 2)
     (1.0, 0.15)
     """
     search = search or Search()
     search.check()
     event = np.asarray(y, dtype=bool)
+    if event.shape != (len(evidence),):
+        raise InputError(
+            f"y does not fit the probabilities: expected one label for each of "
+            f"{len(evidence)} posts, got shape {event.shape}. Pass both of the same "
+            f"posts."
+        )
     space = _Space.of(evidence, event, search)
     study = None
     if search.method == "exact":
@@ -296,11 +309,9 @@ def tune_rule(
             if trial.user_attrs
         ]
     rules, values = [rule for rule, _ in found], [value for _, value in found]
-    if search.criterion == "one-se":
-        chosen = _simplest_within_one_se(space, groups, rules, values)
-    else:
-        chosen = _best_of(rules, values), max(values)
-    return TuningResult(*chosen, space.beta_free, rules, values, study)
+    rule = _best_of(rules, values)
+    f1 = f1_of(rule.score(evidence) >= rule.threshold, event)
+    return TuningResult(rule, f1, space.beta_free, rules, values, study)
 
 
 def trials_frame(result: TuningResult) -> pd.DataFrame:
@@ -309,7 +320,7 @@ def trials_frame(result: TuningResult) -> pd.DataFrame:
 
     frame = pd.DataFrame([asdict(rule) for rule in result.rules])
     frame.insert(0, "trial", np.arange(len(frame)))
-    return frame.assign(f1=result.values)
+    return frame.assign(value=result.values)
 
 
 def cv_results(
@@ -365,6 +376,7 @@ class _Space:
     weights: tuple[float, float]
     beta_bounds: tuple[float, float]
     beta_free: bool
+    criterion: str
 
     @classmethod
     def of(cls, evidence: Evidence, event: NDArray[np.bool_], search: Search) -> _Space:
@@ -378,7 +390,10 @@ class _Space:
         low, high = (a / (1.0 + a) for a in search.alpha_bounds)
         if not (evidence.has_text & with_image).any():
             high = low
-        return cls(evidence, event, (low, high), search.beta_bounds, beta_free)
+        return cls(
+            *(evidence, event, (low, high), search.beta_bounds, beta_free),
+            search.criterion,
+        )
 
     @property
     def branches(self) -> list[tuple[str, str]]:
@@ -406,23 +421,24 @@ class _Space:
         """Best beta and threshold for one weight, image branch and pool, and F1."""
         rule = Rule(float(weight / (1.0 - weight)), 1.0, pool, FLAG_ALL, image)
         if not self.beta_free:
-            return self.at_beta_one(rule)
+            score = rule.score(self.evidence)
+            threshold, f1 = BEST_THRESHOLD[self.criterion](score, self.event)
+            return replace(rule, threshold=threshold), f1
         text, with_image, event = self._sides[image]
-        fused = Side.of(rule.score(with_image), event)
-        beta, threshold, f1 = best_cuts(
-            text, fused, int(self.event.sum()), self.beta_bounds
+        beta, threshold, f1 = BEST_CUTS[self.criterion](
+            text,
+            Side.of(rule.score(with_image), event),
+            int(self.event.sum()),
+            self.beta_bounds,
         )
         return replace(rule, beta=beta, threshold=threshold), f1
 
-    def at_beta_one(self, rule: Rule) -> tuple[Rule, float]:
-        """Return the rule with beta = 1 and the best threshold for it, and F1."""
-        rule = replace(rule, beta=1.0)
-        threshold, f1 = best_threshold(rule.score(self.evidence), self.event)
-        return replace(rule, threshold=threshold), f1
-
     def name(self) -> str:
         """Name of the study: a hash of the probabilities and the search space."""
-        space = [self.weights, self.beta_bounds, self.beta_free, self.branches]
+        space = [
+            *(self.weights, self.beta_bounds, self.beta_free, self.branches),
+            self.criterion,
+        ]
         digest = hashlib.sha256(json.dumps(space).encode())
         evidence = self.evidence
         for values in (evidence.p_text, self.event, *evidence.pooled.values()):
@@ -469,39 +485,6 @@ def _run_study(space: _Space, search: Search) -> optuna.Study:
     return study
 
 
-def _simplest_within_one_se(
-    space: _Space, groups: ArrayLike | None, rules: list[Rule], values: list[float]
-) -> tuple[Rule, float]:
-    """Choose the rule nearest to the equal average that does as well as the best.
-
-    Each trial's rule is a candidate with its own beta and with beta = 1. The standard
-    error of a difference of two F1 on the same posts comes from their linearisation:
-    F1 = 2 TP / (flagged + positives), so that a post moves it by
-    (2 [flagged and event] - F1 ([flagged] + [event])) / (flagged + positives).
-    """
-    event = space.event
-    group = np.arange(len(event)) if groups is None else np.asarray(groups)
-
-    def influence(rule: Rule, f1: float) -> NDArray[np.float64]:
-        flagged = rule.score(space.evidence) >= rule.threshold
-        total = max(int(flagged.sum()) + int(event.sum()), 1)
-        moved = 2.0 * (flagged & event) - f1 * (flagged.astype(float) + event)
-        return np.asarray(np.bincount(group, weights=moved / total), dtype=np.float64)
-
-    def distance(rule: Rule) -> float:
-        return float((2.0 * rule.weight - 1.0) ** 2 + np.log2(rule.beta) ** 2)
-
-    best, top = _best_of(rules, values), max(values)
-    at_best = influence(best, top)
-    own = zip(rules, values, strict=True)
-    candidates = [*own, *(space.at_beta_one(rule) for rule in rules)]
-    for rule, f1 in sorted(candidates, key=lambda c: (distance(c[0]), -c[1])):
-        error = np.sqrt(np.square(influence(rule, f1) - at_best).sum())
-        if top - f1 <= error:
-            return rule, f1
-    return best, top
-
-
 def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
     if value not in valid:
         raise InputError(
@@ -516,8 +499,8 @@ def _check_bounds(name: str, bounds: tuple[float, float], *, minimum: float) -> 
         low, high = (float(bound) for bound in bounds)
     except (TypeError, ValueError):
         low = high = np.nan
-    if not minimum <= low <= high < np.inf:
+    if not minimum <= low <= high <= GREATEST:
         raise InputError(
-            f"{name}={bounds!r} bounds nothing: expected two finite numbers, {sign}, "
-            f"the smaller first. Pass another pair."
+            f"{name}={bounds!r} bounds nothing: expected two numbers, {sign}, up to "
+            f"{GREATEST:.0e}, the smaller first. Pass another pair."
         )

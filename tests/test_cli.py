@@ -164,7 +164,7 @@ def test_every_option_of_fit_reaches_the_detector(
     words += (
         " --group g --positive no --cv 3 --inner-cv 4 --forward-in-time --pool mean"
     )
-    words += " --estimate none --criterion one-se --n-trials 7 --seed 8 --jobs 2"
+    words += " --estimate none --criterion f1 --n-trials 7 --seed 8 --jobs 2"
     words += " --allow-outside-root --local-files-only"
     root = ["--image-root", coded.parent, "-o", tmp_path / "model"]
     done("fit", path, "--label", "code", *models, *words.split(), *root)
@@ -183,7 +183,7 @@ def test_every_option_of_fit_reaches_the_detector(
         "allow_outside_root": True,
         "inner_cv": 4,
         "pool": "mean",
-        "criterion": "one-se",
+        "criterion": "f1",
         "n_trials": 7,
         "estimate": None,
         "pos_label": "no",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mmevent._cuts import FLAG_ALL, Side, best_cuts, best_threshold
+from mmevent.exceptions import InputError
 
 Scored = list[tuple[float, bool]]
 
@@ -65,12 +66,11 @@ def test_the_threshold_lies_midway_and_never_on_a_tie(posts: Scored) -> None:
     if found == 0:
         return
     above, below = score[score >= threshold].min(), score[score < threshold]
-    lower = below.max() if len(below) else 0.0
-    assert lower < threshold <= above
-    if lower > 0:
-        assert threshold == pytest.approx((lower + above) / 2, rel=1e-12)
-    else:
-        assert threshold == FLAG_ALL
+    if len(below) == 0:
+        assert threshold == FLAG_ALL <= above
+        return
+    assert below.max() < threshold <= above
+    assert threshold == pytest.approx((below.max() + above) / 2, rel=1e-12)
 
 
 def test_all_equal_scores_are_flagged_together() -> None:
@@ -81,8 +81,20 @@ def test_a_score_of_0_is_never_flagged() -> None:
     threshold, found = best_threshold([0.0, 0.0, 0.3], [1, 1, 0])
     assert (threshold, found) == (FLAG_ALL, 0.0)
     threshold, found = best_threshold([0.0, 0.2, 0.3], [1, 1, 0])
-    assert threshold == FLAG_ALL
+    assert threshold == 0.1
     assert found == 2 * 1 / (2 + 2)
+
+
+def test_scores_and_labels_of_different_lengths_are_refused() -> None:
+    with pytest.raises(InputError, match=r"got shapes \(2,\) and \(1,\)"):
+        best_threshold([0.5, 0.1], [1])
+
+
+def test_a_pair_of_cuts_lies_midway_above_scores_of_0() -> None:
+    text = Side.of(np.array([0.8, 0.0]), np.array([True, False]))
+    image = Side.of(np.array([0.6, 0.5]), np.array([True, True]))
+    beta, threshold, f1 = best_cuts(text, image, 3, (0.5, 2.0))
+    assert (beta, threshold, f1) == (1.0, 0.25, 1.0)
 
 
 def test_no_events_at_all_have_an_f1_of_0() -> None:
@@ -258,7 +270,7 @@ def test_counts_of_millions_are_cut() -> None:
         steps = rng.integers(1, 10_000_000, 30)
         flagged, true = np.cumsum(steps), np.cumsum(rng.integers(0, steps))
         values = np.sort(rng.random(30))[::-1]
-        return Side(values, np.append(0, flagged), np.append(0, true))
+        return Side(values, np.append(0, flagged), np.append(0, true), False)
 
     for seed in range(50):
         text, image = side_of(seed), side_of(seed + 100)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmevent.decision import check_policy, choose_threshold, threshold_chooser
 from mmevent.exceptions import InputError
-from mmevent.tuning import best_threshold
+from mmevent.tuning import best_threshold, smooth_threshold
 
 scored = st.lists(st.tuples(st.floats(0, 2), st.booleans()), min_size=1, max_size=20)
 
@@ -46,13 +46,17 @@ class TestEveryPolicy:
         self, policy: str | float, posts: Any
     ) -> None:
         score, event = arrays(posts)
-        chosen = threshold_chooser(policy)(score, event)
-        assert chosen == choose_threshold(policy, score, event)
+        for criterion in ("smooth", "f1"):
+            chosen = threshold_chooser(policy, criterion)(score, event)
+            expected = choose_threshold(policy, score, event, criterion=criterion)
+            assert chosen == expected
 
 
 def test_f1_is_the_best_threshold() -> None:
     score, y = [0.9, 0.6, 0.4, 0.1], [1, 0, 1, 0]
-    assert choose_threshold("f1", score, y) == best_threshold(score, y)[0]
+    raw = choose_threshold("f1", score, y, criterion="f1")
+    assert raw == best_threshold(score, y)[0]
+    assert choose_threshold("f1", score, y) == smooth_threshold(score, y)[0]
 
 
 @pytest.mark.parametrize("number", [0.7, 1, 1.8, np.float32(0.5), np.int64(1)])
@@ -64,7 +68,20 @@ def test_a_number_is_the_threshold(number: float) -> None:
 
 @pytest.mark.parametrize(
     "policy",
-    ["F1", "", "precision>=0.9", 0, 0.0, -0.5, np.nan, np.inf, True, None, [0.5]],
+    [
+        "F1",
+        "",
+        "precision>=0.9",
+        0,
+        0.0,
+        -0.5,
+        np.nan,
+        np.inf,
+        True,
+        None,
+        [0.5],
+        np.ones(2),
+    ],
     ids=repr,
 )
 def test_what_is_no_policy_is_refused(policy: Any) -> None:

@@ -397,13 +397,13 @@ def test_held_out_posts_are_predicted_once(detector: EventDetector) -> None:
 
 
 def test_held_out_baselines_are_tuned_on_the_training(detector: EventDetector) -> None:
-    from mmevent.tuning import best_threshold
+    from mmevent.tuning import smooth_threshold
 
     posts, y = new_posts()
     estimate = evaluate(detector, posts, y, held_out=True)
     training = detector.out_of_fold_
     p_text = np.nan_to_num(training["p_text"])
-    threshold = best_threshold(p_text, training["event"])[0]
+    threshold = smooth_threshold(p_text, training["event"])[0]
     flagged = np.nan_to_num(detector.audit(posts)["p_text"]) >= threshold
     f1 = estimate.to_frame().loc["text only", "f1"]
     assert f1 == pytest.approx(f1_score(y, flagged))

@@ -149,7 +149,7 @@ def assert_same_detector(loaded: EventDetector, detector: EventDetector) -> None
             id="two-image-branches",
         ),
         pytest.param(
-            {"estimate": "cross-fit", "criterion": "one-se", "search": "exact"},
+            {"estimate": "cross-fit", "criterion": "f1", "search": "exact"},
             id="exact",
         ),
         pytest.param({"cv": GroupKFold(3), "columns": {"id": "id"}}, id="splitter"),

@@ -14,7 +14,7 @@ from mmevent.synthetic import make_scores
 from mmevent.tuning import Evidence, Rule, Search, tune_rule
 
 NAN = float("nan")
-SEARCH = Search(n_trials=12, random_state=0)
+SEARCH = Search(n_trials=12, criterion="f1", random_state=0)
 
 
 def f1_threshold(score: Any, event: Any) -> float:
@@ -23,7 +23,7 @@ def f1_threshold(score: Any, event: Any) -> float:
 
 def fit(evidence: Evidence, event: Any, threshold_of: Any = f1_threshold) -> Any:
     event = np.asarray(event, dtype=bool)
-    return fit_systems(evidence, event, np.arange(len(event)), SEARCH, threshold_of)
+    return fit_systems(evidence, event, SEARCH, threshold_of)
 
 
 @pytest.fixture(scope="module")
