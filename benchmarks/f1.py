@@ -133,7 +133,7 @@ def mvsa(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def synthetic(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the nested estimate on simulated posts, and recover known rules."""
-    posts, y, truth = make_posts(3000, random_state=0)
+    posts, y, truth = make_posts(arguments.posts or 3000, random_state=0)
     posts = hide(
         posts,
         share_images=arguments.hide_images,
@@ -172,7 +172,7 @@ def recovery(arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare tuned rules with the known best one, on the population."""
     rows = []
     for name, parameters in SCENARIOS.items():
-        settings = {**parameters, "n_posts": 20_000}
+        settings = {**parameters, "n_posts": arguments.posts or 20_000}
         for seed in range(arguments.seeds):
             scores = make_scores(**settings, random_state=seed)
             evidence = Evidence.from_images(scores.p_text, scores.p_image, scores.post)
@@ -180,7 +180,8 @@ def recovery(arguments: argparse.Namespace) -> dict[str, Any]:
             rule = tune_rule(evidence, scores.y, search=search).rule
             rows.append([name, seed, *_on_population(scores.truth, rule)])
     return {
-        "caption": "Known rules recovered from 20,000 posts: true and tuned "
+        "caption": f"Known rules recovered from {arguments.posts or 20_000:,} posts: "
+        "true and tuned "
         "parameters, F1 in the population",
         "columns": [
             *("scenario", "seed", "alpha", "tuned", "beta", "tuned", "pool", "tuned"),
@@ -207,8 +208,13 @@ def main() -> None:
     parser.add_argument("--data", choices=["mvsa", "synthetic"], required=True)
     parser.add_argument("--hide-images", type=float, default=0.0, metavar="SHARE")
     parser.add_argument("--hide-texts", type=float, default=0.0, metavar="SHARE")
-    parser.add_argument("--criterion", choices=["f1", "one-se"], default="f1")
+    parser.add_argument("--criterion", choices=["smooth", "f1"], default="smooth")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--posts",
+        type=int,
+        help="simulated posts, to see that it runs; 3,000 and 20,000 by default",
+    )
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     hidden = (
@@ -235,8 +241,10 @@ def _command(arguments: argparse.Namespace) -> str:
         parts.append(f"--hide-images {arguments.hide_images}")
     if arguments.hide_texts:
         parts.append(f"--hide-texts {arguments.hide_texts}")
-    if arguments.criterion != "f1":
+    if arguments.criterion != "smooth":
         parts.append(f"--criterion {arguments.criterion}")
+    if arguments.posts:
+        parts.append(f"--posts {arguments.posts}")
     if arguments.json:
         parts.append(f"--json {arguments.json}")
     return " ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from mmevent._branches import TEXT, is_frozen_whole
@@ -90,7 +91,7 @@ def check_frozen_parts(branch: Any, coding: Sequence[Any]) -> None:
     if is_frozen_whole(branch):
         return
     for part in _frozen_parts(branch):
-        known = list(getattr(part, "classes_", [0, 1]))
+        known = np.asarray(getattr(part, "classes_", [0, 1])).tolist()
         if known != [0, 1] or list(coding) == [1, 0]:
             raise InputError(
                 f"a frozen part of {type(branch).__name__} learnt other classes than "

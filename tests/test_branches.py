@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mmevent._branches import (
@@ -63,6 +66,16 @@ class Plain(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         return np.tile([0.25, 0.75], (len(X), 1))
+
+
+class WatchedLogistic(LogisticRegression):
+    """A classifier that takes weights, without a request for them."""
+
+    seen: list[Any] = []
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> WatchedLogistic:
+        self.seen.append(sample_weight)
+        return super().fit(X, y, sample_weight)
 
 
 def png(colour: str) -> bytes:
@@ -157,6 +170,70 @@ def test_parts_of_a_branch_get_what_they_request(material: Material, wrap: str) 
         )
     assert fitted.given_["groups"].tolist() == [0, 0, 1, 4, 0, 0, 0]
     assert fitted.given_["weight"].tolist() == material.image.weight.tolist()
+
+
+def mean_colours() -> Any:
+    """Make a pipeline over images whose last step takes weights, and says nothing."""
+    colours = FunctionTransformer(
+        lambda images: [np.asarray(image).mean(axis=(0, 1)) for image in images]
+    )
+    return make_pipeline(colours, WatchedLogistic())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda branch: branch,
+        lambda branch: VotingClassifier([("one", branch)], voting="soft"),
+        lambda branch: VotingClassifier(
+            [("one", branch), ("two", Routed())], voting="soft"
+        ),
+        lambda branch: GridSearchCV(branch, {"watchedlogistic__C": [1.0]}, cv=2),
+    ],
+    ids=["pipeline", "voting", "beside one that requests", "search"],
+)
+def test_parts_that_can_take_the_weights_of_images_get_them(
+    material: Material, wrap: Any
+) -> None:
+    given: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WatchedLogistic, "seen", given)
+        branch = wrap(mean_colours())
+        fitted = fit_branch(branch, material.image, ALL, LABELS)
+    assert given[-1].tolist() == material.image.weight.tolist()
+    assert np.isfinite(predict_branch(fitted, material.image, np.arange(7))).all()
+    assert "_metadata_request" not in vars(branch)
+
+
+def test_where_a_scorer_asks_for_no_weights_there_are_none(material: Material) -> None:
+    given: list[Any] = []
+    search = GridSearchCV(
+        mean_colours(), {"watchedlogistic__C": [1.0]}, cv=2, scoring="roc_auc"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WatchedLogistic, "seen", given)
+        fit_branch(search, material.image, ALL, LABELS)
+    assert set(given) == {None}
+
+
+def test_a_part_that_declines_weights_is_left_alone(material: Material) -> None:
+    branch = mean_colours()
+    with config_context(enable_metadata_routing=True):
+        branch[-1].set_fit_request(sample_weight=False)
+    given: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WatchedLogistic, "seen", given)
+        fit_branch(branch, material.image, ALL, LABELS)
+    assert given == [None]
+
+
+def test_a_branch_that_cannot_be_routed_says_what_to_set(material: Material) -> None:
+    search = GridSearchCV(
+        mean_colours(), {"watchedlogistic__C": [1.0]}, cv=2, scoring="roc_auc"
+    )
+    both = VotingClassifier([("one", search), ("two", Routed())], voting="soft")
+    with pytest.raises(InputError, match=r"VotingClassifier does not say.*set_fit_req"):
+        fit_branch(both, material.image, ALL, LABELS)
 
 
 def test_parts_that_request_nothing_get_nothing(material: Material) -> None:

@@ -14,6 +14,7 @@ import sklearn
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -357,6 +358,41 @@ def test_a_frozen_branch_is_never_refitted(
     )
     out_of_fold = detector.out_of_fold_.loc[texts.index, "p_text"]
     np.testing.assert_array_equal(out_of_fold, expected)
+
+
+def strings_frozen(text_branch: Any, data: Data) -> FrozenEstimator:
+    posts, y = data
+    fitted = clone(text_branch)
+    fitted.fit(posts["text"].fillna("").tolist(), y).classes_ = np.array(["b", "a"])
+    return FrozenEstimator(fitted)
+
+
+def test_a_frozen_part_that_learnt_other_labels_is_refused(
+    settings: dict[str, Any], data: Data, text_branch: Any
+) -> None:
+    posts, y = data
+    frozen = strings_frozen(text_branch, data)
+    ensemble = VotingClassifier([("a", frozen), ("b", text_branch)], voting="soft")
+    detector = EventDetector(**settings | {"text": ensemble, "pos_label": "a"})
+    with pytest.raises(InputError, match=r"a frozen part of VotingClassifier.*0 and 1"):
+        detector.fit(posts, np.where(y == 1, "a", "b"))
+    # Alone, or at the end of a pipeline, it may know the caller's labels.
+    for branch in (frozen, make_pipeline("passthrough", frozen)):
+        detector.set_params(text=branch).fit(posts, np.where(y == 1, "a", "b"))
+        assert set(detector.predict(posts)) == {"a", "b"}
+
+
+def test_a_frozen_part_that_learnt_0_and_1_is_taken(
+    settings: dict[str, Any], data: Data, text_branch: Any
+) -> None:
+    posts, y = data
+    texts = posts["text"].fillna("").tolist()
+    frozen = FrozenEstimator(clone(text_branch).fit(texts, y))
+    ensemble = VotingClassifier([("a", frozen), ("b", text_branch)], voting="soft")
+    detector = EventDetector(**settings | {"text": ensemble}).fit(posts, y)
+    assert average_precision_score(y, detector.decision_function(posts)) > 0.5
+    with pytest.raises(InputError, match=r"got \[0, 1\] where the labels are \[1, 0\]"):
+        detector.set_params(pos_label=0).fit(posts, y)
 
 
 def test_a_frozen_branch_that_is_not_fitted_says_so(
@@ -844,6 +880,11 @@ def few_of_a_class(data: Data) -> Data:
         ({"n_trials": 0}, "n_trials=0"),
         ({"estimate": "loo"}, "estimate='loo' is not known: expected 'auto', 'nested'"),
         ({"policy": "best"}, "policy='best' is not known"),
+        ({"policy": np.ones(2)}, "policy=.*is not known"),
+        ({"image": ImageClassifier}, "the image branch .*is no classifier"),
+        ({"n_jobs": 0}, "n_jobs=0 is no number of threads"),
+        ({"random_state": -1}, "random_state=-1 is no seed"),
+        ({"random_state": np.random.default_rng()}, "random_state=.*is no seed"),
         ({"pos_label": 2}, "pos_label=2 is no label of y"),
         ({"text": None, "image": None}, "leave nothing to learn from"),
         ({"cv": 1}, "cv=1 makes no folds"),
@@ -970,6 +1011,25 @@ def test_every_distinct_text_and_image_is_encoded_once(
     images = Images(flatten_images(posts)[0])
     assert sum(pictures) == len(set(images.digests[images.usable]))
     assert detector.estimate_ is not None
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda branch: CalibratedClassifierCV(branch, cv=2),
+        lambda branch: GridSearchCV(branch, {"batch_size": [8]}, cv=2),
+    ],
+    ids=["calibrated", "searched"],
+)
+def test_texts_that_are_cut_off_are_named_within_meta_estimators(
+    wrap: Any, tiny_text_model: str, data: Data
+) -> None:
+    posts, y = data
+    branch = TextClassifier(model=tiny_text_model, max_length=5)
+    detector = EventDetector(
+        text=wrap(branch), image=None, cv=2, estimate=None, n_trials=1, random_state=0
+    ).fit(posts, y)
+    assert detector.audit(posts)["text_truncated"].sum() > 40
 
 
 def test_texts_that_are_cut_off_are_named(

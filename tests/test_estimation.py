@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import PredefinedSplit
 
-from mmevent import ForwardInTime
+from mmevent import ForwardInTime, _estimation
 from mmevent._branches import Labels, Task, merge, run_tasks, to_evidence
 from mmevent._cuts import FLAG_ALL, best_threshold
 from mmevent._estimation import CROSS_FITTED, NESTED, Job, Run, estimate
@@ -21,7 +21,7 @@ from mmevent._folds import Folds
 from mmevent._prepared import Prepared
 from mmevent._systems import FUSED
 from mmevent.synthetic import make_posts
-from mmevent.tuning import Rule, Search, tune_rule
+from mmevent.tuning import Evidence, Rule, Search, tune_rule
 
 N_POSTS = 90
 SEARCH = Search(n_trials=8, random_state=0)
@@ -275,3 +275,26 @@ def test_parameters_are_kept_for_each_fold(case: Case) -> None:
     for row in run.parameters:
         assert row["seed"] == 0
         assert set(row) >= {*vars(Rule(0, 1, "max", 1)), "beta_identified"}
+
+
+def test_cross_fitted_choices_are_made_without_copies_of_the_test_posts(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    fit = _estimation.fit_systems
+
+    def watched(evidence: Evidence, *arguments: Any) -> Any:
+        seen.append(len(evidence))
+        return fit(evidence, *arguments)
+
+    monkeypatch.setattr(_estimation, "fit_systems", watched)
+    folds = case.folds()
+    folds.duplicate = np.arange(N_POSTS) % 80  # posts 80 to 89 copy posts 0 to 9
+    estimate(case.job(), folds, CROSS_FITTED)
+    alone = [int((FOLD != k).sum()) for k in range(3)]
+    copies = np.arange(10)
+    leaving = [
+        int(((FOLD[copies] == k) != (FOLD[copies + 80] == k)).sum()) for k in range(3)
+    ]
+    assert sum(leaving) > 0
+    assert seen == [n - gone for n, gone in zip(alone, leaving, strict=True)]

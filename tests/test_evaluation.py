@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import average_precision_score, f1_score, precision_score
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
 from mmevent import Estimate, EventDetector, ForwardInTime, evaluate
 from mmevent._estimation import Run
@@ -366,6 +366,60 @@ def test_other_posts_than_the_training_are_refused(
             evaluate(detector, others, labels)
 
 
+def test_other_groups_than_the_fits_are_refused(
+    data: Any, settings: dict[str, Any]
+) -> None:
+    posts, y = data
+    groups = np.arange(len(y)) // 4
+    fitted = EventDetector(**settings).fit(posts, y, groups=groups)
+    for wrong in (None, np.arange(len(y)) // 5):
+        message = r"not those of the fit: expected \d+ groups.*\(groups=, or --group"
+        with pytest.raises(InputError, match=message):
+            evaluate(fitted, posts, y, groups=wrong)
+    assert evaluate(fitted, posts, y, groups=groups + 7).kind == "nested"
+
+
+def test_images_that_are_gone_are_named_as_a_reason(
+    detector: EventDetector, data: Any
+) -> None:
+    posts, y = data
+    gone = posts.assign(images=[["gone.png"]] * len(posts))
+    with pytest.raises(InputError, match=f"{len(y)} images cannot be used: check imag"):
+        evaluate(detector, gone, y)
+
+
+def test_folds_that_test_other_posts_with_each_seed_are_refused(
+    data: Any, settings: dict[str, Any]
+) -> None:
+    posts, y = data
+    split = GroupShuffleSplit(n_splits=1, test_size=0.4)
+    parameters = settings | {"cv": split, "estimate": "nested"}
+    fitted = EventDetector(**parameters).fit(posts, y)
+    with pytest.raises(InputError, match="cv tests other posts each time: .* 3 seeds"):
+        evaluate(fitted, posts, y, seeds=range(3))
+
+
+def test_folds_that_no_seed_changes_are_noted(settings: dict[str, Any]) -> None:
+    posts, y, _ = make_posts(120, image_size=8, random_state=0)
+    event = np.arange(120) % 40
+    parameters = settings | {"cv": GroupKFold(3), "estimate": None}
+    fitted = EventDetector(**parameters).fit(posts, y, groups=event)
+    estimate = evaluate(fitted, posts, y, groups=event, seeds=[0, 1])
+    assert any("the same for every seed" in note for note in estimate.notes)
+    once = evaluate(fitted, posts, y, groups=event)
+    assert not any("every seed" in note for note in once.notes)
+
+
+def test_posts_tested_by_none_are_in_no_heading(settings: dict[str, Any]) -> None:
+    posts, y, _ = make_posts(120, image_size=8, random_state=0)
+    parameters = settings | {"cv": ForwardInTime(3), "estimate": "cross-fit"}
+    estimate = EventDetector(**parameters).fit(posts, y).estimate_
+    assert estimate is not None
+    row = estimate.to_frame().iloc[0]
+    assert row["n_groups"] <= row["n_posts"] < 120
+    assert f"{int(row['n_groups'])} groups" in str(estimate)
+
+
 def test_no_posts_cannot_be_evaluated(detector: EventDetector) -> None:
     for held_out in (False, True):
         with pytest.raises(InputError, match="there are no posts to evaluate"):
@@ -431,6 +485,25 @@ def test_posts_that_were_training_data_are_refused_or_dropped(
     alone = evaluate(detector, posts.iloc[kept], y[kept], held_out=True)
     assert dropped.notes[0] == "2 posts dropped: seen in training."
     pd.testing.assert_frame_equal(dropped.table, alone.table)
+
+
+def test_a_copy_of_a_post_that_shares_an_image_with_the_training_is_seen(
+    detector: EventDetector, data: Any
+) -> None:
+    posts, _ = data
+    image = next(cell[0] for cell in posts["images"] if len(cell) == 1)
+    others, y = new_posts()
+    chain = pd.DataFrame(
+        {
+            "id": ["first", "second"],
+            "text": ["the very same words"] * 2,
+            "images": [[], [image]],
+        }
+    )
+    table = pd.concat([others, chain], ignore_index=True)
+    labels = np.append(y, [0, 1])
+    with pytest.raises(InputError, match=r"2 of \d+ held-out.*'first', 'second'"):
+        evaluate(detector, table, labels, held_out=True)
 
 
 def test_all_posts_seen_leave_nothing(detector: EventDetector, data: Any) -> None:

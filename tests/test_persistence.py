@@ -609,6 +609,22 @@ def test_a_class_derived_from_the_detector_is_refused(
         detector.save(tmp_path / "model")
 
 
+def test_a_folder_cannot_open_what_lies_outside_the_image_root(
+    coded: tuple[pd.DataFrame, np.ndarray], tmp_path: Path
+) -> None:
+    posts, y = coded
+    detector = demo_detector(image=None, allow_outside_root=True).fit(posts, y)
+    assert saved_and_loaded(detector, tmp_path).allow_outside_root is False
+    folder = tmp_path / "round_trip"
+    facts = json.loads((folder / "detector.json").read_text())
+    facts["parameters"] |= {"allow_outside_root": True, "storage": "sqlite:///x.db"}
+    (folder / "detector.json").write_text(json.dumps(facts))
+    seal(folder)
+    loaded = load(folder)
+    assert loaded.allow_outside_root is False
+    assert loaded.storage is None
+
+
 def test_storage_and_its_password_are_not_saved(
     coded: tuple[pd.DataFrame, np.ndarray], tmp_path: Path
 ) -> None:

@@ -149,3 +149,12 @@ def test_pairs_that_lie_in_one_fold_are_no_leak() -> None:
     # All in one group: every test post has a twin.
     leakage = prepared.leakage(labels([1, 0] * 10, [0] * 20), 5, 0)
     assert leakage["posts_with_a_twin_had_groups_been_ignored"] == 20
+
+
+def test_leakage_of_more_folds_than_events_is_counted() -> None:
+    prepared = prepare([{"text": f"post {i}"} for i in range(20)])
+    events = [1, 1, *([0] * 18)]
+    for n_folds, expected in ((0, 0), (1, 20), (5, 20), (20, 20), (50, 20)):
+        leakage = prepared.leakage(labels(events, [0] * 20), n_folds, 0)
+        found = leakage["posts_with_a_twin_had_groups_been_ignored"]
+        assert found == expected, n_folds

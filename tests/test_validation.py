@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmevent._validation import as_labels, check_groups, check_labels, check_some
+from mmevent._validation import (
+    as_labels,
+    check_groups,
+    check_labels,
+    check_n_jobs,
+    check_seed,
+    check_some,
+)
 from mmevent.exceptions import InputError
 
 NAN = float("nan")
@@ -133,6 +140,46 @@ def test_groups_of_any_kind_are_taken(groups: Any) -> None:
     checked = check_groups(groups, 3)
     assert checked is not None
     assert checked.tolist() == list(groups)
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None, pd.NA], ids=str)
+def test_a_missing_value_in_a_list_stays_missing(missing: Any) -> None:
+    groups = check_groups(["a", missing, "b", missing], 4)
+    assert groups is not None
+    assert pd.isna(groups).tolist() == [False, True, False, True]
+    with pytest.raises(InputError, match="y has missing labels: .* got none in 2 of 4"):
+        check_labels(["yes", missing, "no", missing], 4, "yes")
+
+
+def test_a_list_of_strings_and_numbers_is_not_turned_into_strings() -> None:
+    with pytest.raises(InputError, match="y mixes labels that cannot be compared"):
+        check_labels([0, "a", 0], 3)
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "2"], ids=repr)
+def test_what_is_no_number_of_threads_is_refused(n_jobs: Any) -> None:
+    with pytest.raises(InputError, match="is no number of threads: expected None or"):
+        check_n_jobs(n_jobs)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, -1, np.int64(2)], ids=repr)
+def test_numbers_of_threads_are_taken(n_jobs: Any) -> None:
+    check_n_jobs(n_jobs)
+
+
+@pytest.mark.parametrize(
+    "seed", [-1, 2**32, 0.5, "0", np.random.default_rng(0)], ids=str
+)
+def test_what_is_no_seed_is_refused(seed: Any) -> None:
+    with pytest.raises(InputError, match="is no seed: expected None, an integer"):
+        check_seed(seed)
+
+
+@pytest.mark.parametrize(
+    "seed", [None, 0, np.int32(3), np.random.RandomState(0)], ids=str
+)
+def test_seeds_are_taken(seed: Any) -> None:
+    check_seed(seed)
 
 
 def test_no_groups_are_none() -> None:
