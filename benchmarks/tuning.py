@@ -123,9 +123,9 @@ def times() -> dict[str, Any]:
     for scenario in ("albums", "beta out of bounds"):
         scores, evidence = evidence_of(scenario, 0, n_posts=20_000)
         for name, settings in (
-            ("Optuna, criterion f1", {}),
-            ("Optuna, criterion one-se", {"criterion": "one-se"}),
-            ("exact", {"method": "exact"}),
+            ("Optuna, criterion smooth", {"criterion": "smooth"}),
+            ("Optuna, criterion f1", {"criterion": "f1"}),
+            ("exact, criterion f1", {"method": "exact", "criterion": "f1"}),
         ):
             search = Search(n_trials=N_TRIALS, random_state=0, **settings)
             taken = seconds(partial(tune_rule, evidence, scores.y, search=search))
