@@ -5,8 +5,8 @@ of events as often as at the true one. Here the shares of posts and of events ab
 cut are kernel estimates on the logarithm of the score, where beta is a shift, and F1
 is maximised on a grid of cuts.
 
-Source: Silverman (1986), "Density Estimation for Statistics and Data Analysis",
-Section 3.4.2, equations 3.30 and 3.31, for the kernel's width.
+Source: Silverman (1986), "Density Estimation for Statistics and Data Analysis", page
+48, equation 3.31, for the kernel's width.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def smooth_threshold(score: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 
     References
     ----------
-    Silverman (1986), "Density Estimation for Statistics and Data Analysis", Section
-    3.4.2, equation 3.31.
+    Silverman (1986), "Density Estimation for Statistics and Data Analysis", page 48,
+    equation 3.31.
 
     Examples
     --------

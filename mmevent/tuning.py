@@ -2,7 +2,7 @@
 
 No branch is fitted here: a trial costs one fusion and one sort. A trial is a weight of
 the image, w = alpha / (1 + alpha), a way to pool and, where there are several, an image
-branch; the best beta and threshold for it are found exactly.
+branch; the best beta and threshold for it are computed, not sampled.
 """
 
 from __future__ import annotations
