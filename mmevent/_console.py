@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import sys
 import warnings
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ COLUMN_OPTIONS = {
     "group": "--group",
 }
 """The option that names the caller's column, by our name of it."""
+
+
+_CACHE = "MMEVENT_CACHE"  # as in _disk_cache, whose imports a help text can spare
 
 
 class OneLineGroup(click.Group):
@@ -145,9 +149,24 @@ class Session:
 
 
 @contextmanager
-def start_session(*, quiet: bool) -> Iterator[Session]:
-    """Open a session, in which warnings are clean."""
-    with clean_warnings():
+def named_cache(cache: str | None) -> Iterator[None]:
+    """Let "auto" mean this file, or "off"; None changes nothing."""
+    before = os.environ.get(_CACHE)
+    if cache is not None:
+        os.environ[_CACHE] = cache
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_CACHE, None)
+        else:
+            os.environ[_CACHE] = before
+
+
+@contextmanager
+def start_session(*, quiet: bool, cache: str | None = None) -> Iterator[Session]:
+    """Open a session, in which warnings are clean, and embeddings kept in `cache`."""
+    with clean_warnings(), named_cache(cache):
         yield Session(quiet=quiet)
 
 

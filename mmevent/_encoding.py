@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL.Image import Resampling
 
-from mmevent._cache import active_store
+from mmevent._cache import EmbeddingStore, active_store
 from mmevent._hub import quiet_loading
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ VIEWS = (CENTRE, WHOLE)
 # Activations of more pictures than this fall out of a processor's caches: a
 # MobileNetV2 takes three times as long in batches of 32 as in batches of 4.
 _CPU_BATCH = 4
+# Batches after which new embeddings are kept; texts are sorted by length within them.
+_BATCHES_KEPT = 64
 
 
 class Encoder(ABC):
@@ -292,20 +294,27 @@ def embed(
     *,
     batch_size: int = 32,
     verbose: bool = False,
+    cache: EmbeddingStore | None = None,
 ) -> Vectors:
     """Return one embedding an item, encoding each distinct key once.
 
-    Where a memo is open, embeddings it has are taken from it and new ones added.
+    Embeddings that the open memo or the cache has are taken from it; new ones are added
+    as they come, so that an interruption loses little.
     """
     from tqdm.auto import tqdm
 
     first: dict[str, int] = {}
     for i, key in enumerate(keys):
         first.setdefault(key, i)
-    store = active_store()
-    identity = encoder.identity
+    memo, identity = active_store(), encoder.identity
+    stores = [store for store in (memo, cache) if store is not None]
+    known: dict[str, np.ndarray] = {}
     with encoder.lock:
-        known = store.get_many(identity, first) if store is not None else {}
+        for store in stores:
+            missing = [key for key in first if key not in known]
+            known |= store.get_many(identity, missing)
+        if memo is not None:
+            memo.put_many(identity, known)
         new = [key for key in first if key not in known]
         with tqdm(
             total=len(new),
@@ -314,15 +323,17 @@ def embed(
             file=sys.stderr,
             disable=not verbose or not new,
         ) as bar:
-            rows = encoder.encode(
-                Selected(items, [first[key] for key in new]),
-                batch_size=batch_size,
-                progress=bar.update,
-            )
-        computed = dict(zip(new, rows, strict=True))
-        if store is not None:
-            store.put_many(identity, computed)
-    known.update(computed)
+            for start in range(0, len(new), _BATCHES_KEPT * batch_size):
+                chunk = new[start : start + _BATCHES_KEPT * batch_size]
+                rows = encoder.encode(
+                    Selected(items, [first[key] for key in chunk]),
+                    batch_size=batch_size,
+                    progress=bar.update,
+                )
+                computed = dict(zip(chunk, rows, strict=True))
+                for store in stores:
+                    store.put_many(identity, computed)
+                known |= computed
     out = np.empty((len(keys), encoder.width), dtype=np.float32)
     for i, key in enumerate(keys):
         out[i] = known[key]

@@ -13,12 +13,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent._cache import shared_memo
+from mmevent._disk_cache import disk_store
 from mmevent._encoding import Encoder, embed, finite_rows
 from mmevent._head import check_head, fit_head
 from mmevent._loading import load_encoder
 from mmevent.exceptions import InputError, UnusableInputWarning
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import ArrayLike, NDArray
 
     Items = tuple[Sequence[Any], list[str], NDArray[np.bool_]]
@@ -42,6 +45,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     batch_size: int
     device: str
     local_files_only: bool
+    cache: str | os.PathLike[str] | None
     random_state: int | np.random.RandomState | None
     verbose: bool
 
@@ -56,7 +60,9 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _fit(
         self, X: Any, y: ArrayLike, groups: ArrayLike | None, weight: ArrayLike | None
     ) -> None:
-        batch_size, settings = self._batch_size(), self._settings()
+        self._batch_size()
+        disk_store(self.cache)
+        settings = self._settings()
         check_head(self.head, self.class_weight)
         items, keys, usable = self._items(X)
         labels = _labels(y, len(usable))
@@ -74,9 +80,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
                 verbose=self.verbose,
                 **settings,
             )
-            rows = embed(
-                encoder, items, keys, batch_size=batch_size, verbose=self.verbose
-            )
+            rows = self._embed(encoder, items, keys)
         finite = finite_rows(rows)
         kept = np.flatnonzero(usable)[finite]
         if len(kept) < len(usable):
@@ -129,15 +133,13 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
 
     def _proba(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
-        batch_size = self._batch_size()
+        self._batch_size()
         items, keys, usable = self._items(X)
         out = np.full((len(usable), len(self.classes_)), np.nan)
         kept = np.flatnonzero(usable)
         if len(kept):
             encoder = self._fitted_encoder()
-            rows = embed(
-                encoder, items, keys, batch_size=batch_size, verbose=self.verbose
-            )
+            rows = self._embed(encoder, items, keys)
             finite = finite_rows(rows)
             kept = kept[finite]
         if len(kept):
@@ -207,6 +209,18 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
             )
             raise InputError(msg)
         self._fitted_encoder().save(path)
+
+    def _embed(
+        self, encoder: Any, items: Sequence[Any], keys: list[str]
+    ) -> NDArray[np.float32]:
+        return embed(
+            encoder,
+            items,
+            keys,
+            batch_size=self._batch_size(),
+            verbose=self.verbose,
+            cache=disk_store(self.cache),
+        )
 
     def _fitted_encoder(self) -> Any:
         """Return the encoder of `fit`, loaded again where this object lost it."""

@@ -53,6 +53,12 @@ _LOCAL = click.option(
     is_flag=True,
     help="Use only models on this machine, and no network.",
 )
+CACHE = click.option(
+    "--cache",
+    metavar="FILE|off",
+    help="File that keeps embeddings for later runs.  [default: MMEVENT_CACHE, else "
+    "~/.cache/mmevent/embeddings.sqlite]",
+)
 _QUIET = click.option(
     "--quiet",
     is_flag=True,
@@ -175,6 +181,7 @@ FIT = [
         is_flag=True,
         help="Copy the encoders into the model, so that it needs no other files.",
     ),
+    CACHE,
     _QUIET,
     click.option(
         "-o",
@@ -226,6 +233,7 @@ EVALUATE = [
         metavar="FILE",
         help="Write all figures to this file too.",
     ),
+    CACHE,
     _QUIET,
 ]
 
@@ -243,6 +251,7 @@ PREDICT = [
         metavar="X",
         help="Flag posts whose score reaches this.  [default: the model's own]",
     ),
+    CACHE,
     _QUIET,
     click.option(
         "-o",

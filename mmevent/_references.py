@@ -102,10 +102,11 @@ def check_folders(branches: Any) -> None:
             )
 
 
-def use_devices_of_this_machine(*values: Any) -> None:
-    """Let branches that were to run on a device that is not here choose one."""
+def use_this_machine(*values: Any) -> None:
+    """Let branches choose a device that is here, and keep embeddings in our file."""
     absent = set()
     for part in _parts(list(values)):
+        part.cache = "auto"
         if part.device in ("auto", "cpu"):
             continue
         try:

@@ -15,11 +15,12 @@ from mmevent._console import (
     check_column,
     find_label,
     name_columns,
+    named_cache,
     show_bars,
     start_session,
     write_text,
 )
-from mmevent._options import DEMO, EVALUATE, FIT, PREDICT, takes
+from mmevent._options import CACHE, DEMO, EVALUATE, FIT, PREDICT, takes
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def main() -> None:
     )
 )
 @takes(FIT)
-def fit(posts: Path, output: Path, quiet: bool, **options: Any) -> None:
+def fit(
+    posts: Path, output: Path, quiet: bool, cache: str | None, **options: Any
+) -> None:
     """Learn a detector from the hand-coded table POSTS.
 
     It prints how well the detector does on posts that it did not learn from, beside
@@ -84,7 +87,7 @@ def fit(posts: Path, output: Path, quiet: bool, **options: Any) -> None:
     from mmevent._folder import new_folder
 
     new_folder(output)
-    with start_session(quiet=quiet) as session:
+    with start_session(quiet=quiet, cache=cache) as session:
         frame = session.read(posts)
         check_column(posts, frame, options["label"], "--label")
         labels = frame[options["label"]]
@@ -106,7 +109,9 @@ def fit(posts: Path, output: Path, quiet: bool, **options: Any) -> None:
     )
 )
 @takes(EVALUATE)
-def evaluate(folder: Path, posts: Path, quiet: bool, **options: Any) -> None:
+def evaluate(
+    folder: Path, posts: Path, quiet: bool, cache: str | None, **options: Any
+) -> None:
     """Say how well the model in FOLDER does on the hand-coded table POSTS.
 
     On the posts of the fit, the whole fit is repeated with other folds, so that each
@@ -114,7 +119,7 @@ def evaluate(folder: Path, posts: Path, quiet: bool, **options: Any) -> None:
     model predicts each once. Columns are those named in the fit, unless named anew.
     """
     _check_evaluate(options)
-    with start_session(quiet=quiet) as session:
+    with start_session(quiet=quiet, cache=cache) as session:
         detector = session.load(folder)
         frame = session.read(posts)
         label = options["label"] or detector.label_name_
@@ -156,7 +161,12 @@ def evaluate(folder: Path, posts: Path, quiet: bool, **options: Any) -> None:
 )
 @takes(PREDICT)
 def predict(
-    folder: Path, posts: Path, output: Path, quiet: bool, **options: Any
+    folder: Path,
+    posts: Path,
+    output: Path,
+    quiet: bool,
+    cache: str | None,
+    **options: Any,
 ) -> None:
     """Predict every post of the table POSTS with the model in FOLDER.
 
@@ -170,7 +180,7 @@ def predict(
     from mmevent.posts import write_table
 
     check_table_path(output)
-    with start_session(quiet=quiet) as session:
+    with start_session(quiet=quiet, cache=cache) as session:
         detector = session.load(folder)
         if options["threshold"] is not None:
             detector.set_policy(options["threshold"])
@@ -225,6 +235,34 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
             f"\nThe model is in {model}. To write all predictions to a table:\n\n"
             f"  {predict_line} -o {command_line(predictions)}"
         )
+
+
+@main.command(
+    epilog=_examples("mmevent cache info", "mmevent cache clear"),
+)
+@takes([click.argument("action", type=click.Choice(["info", "clear"])), CACHE])
+def cache(action: str, cache: str | None) -> None:
+    """Show, or empty, the file that keeps embeddings.
+
+    A text or an image that an encoder has seen is not encoded again, by any command or
+    script. What is kept are vectors, under hashes of the text or of the file.
+    """
+    from mmevent._disk_cache import disk_store
+
+    with named_cache(cache):
+        store = disk_store("auto")
+    if store is None:
+        click.echo("No cache: it is off.")
+        return
+    usage = store.usage()
+    if action == "clear":
+        store.clear()
+    click.echo(f"{'Removed' if action == 'clear' else 'File'}: {usage.path}")
+    click.echo(f"{sum(usage.by_encoder.values()):,} embeddings, ", nl=False)
+    click.echo(f"{usage.n_bytes / 2**20:,.1f} MB of at most ", nl=False)
+    click.echo(f"{store.max_bytes / 2**20:,.0f}")
+    for identity, count in usage.by_encoder.items():
+        click.echo(f"  encoder {identity[:16]}  {count:,}")
 
 
 def _named_columns(options: dict[str, Any]) -> dict[str, str | None]:

@@ -13,6 +13,8 @@ from mmevent.exceptions import InputError
 from mmevent.image_io import Images
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
 
@@ -57,6 +59,10 @@ class ImageClassifier(FrozenClassifier):
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
     local_files_only : bool, default=False
         Whether to use only what is on this machine, and no network.
+    cache : path, "auto" or None, default="auto"
+        File that keeps embeddings for later calls and other processes. "auto" is what
+        the environment variable MMEVENT_CACHE names ("off" for none), else
+        ``~/.cache/mmevent/embeddings.sqlite``; None keeps none.
     random_state : int, RandomState or None, default=None
         Seed of the head's folds, and of a ``random_state`` that ``head`` leaves at
         None. With None the folds are not shuffled, so the default head is the same
@@ -105,6 +111,7 @@ class ImageClassifier(FrozenClassifier):
         batch_size: int = 32,
         device: str = "auto",
         local_files_only: bool = False,
+        cache: str | os.PathLike[str] | None = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
@@ -116,6 +123,7 @@ class ImageClassifier(FrozenClassifier):
         self.batch_size = batch_size
         self.device = device
         self.local_files_only = local_files_only
+        self.cache = cache
         self.random_state = random_state
         self.verbose = verbose
 

@@ -39,7 +39,7 @@ from mmevent._references import (
     copy_encoders,
     encoders_of,
     point_to_folders,
-    use_devices_of_this_machine,
+    use_this_machine,
 )
 from mmevent.evaluation import Estimate
 from mmevent.exceptions import MmeventError, ModelFolderError
@@ -211,7 +211,7 @@ def load(folder: str | Path) -> EventDetector:
             f"the detector again."
         ) from error
     check_folders([detector.text_, detector.image_])
-    use_devices_of_this_machine(detector.branches_, detector.text, detector.image)
+    use_this_machine(detector.branches_, detector.text, detector.image)
     return detector
 
 

@@ -25,6 +25,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="mmevent-hub-")
 for _name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT"):
     os.environ.pop(_name, None)
+os.environ["MMEVENT_CACHE"] = "off"
 
 WORDS = (
     "a after also and at by city crowd day dog flag for good great home in is it love "

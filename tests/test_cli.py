@@ -26,7 +26,7 @@ from mmevent.exceptions import UnusableInputWarning
 from mmevent.posts import read_table, write_table
 from mmevent.synthetic import make_posts
 
-COMMANDS = ["demo", "evaluate", "fit", "predict"]
+COMMANDS = ["demo", "evaluate", "fit", "predict", "cache"]
 QUICK = ["--cv", "2", "--inner-cv", "2", "--n-trials", "5"]
 
 
@@ -640,6 +640,36 @@ def test_bars_are_shown_to_someone_who_watches(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert _console.shows_progress(quiet=False)
     assert not _console.shows_progress(quiet=True)
+
+
+def test_the_cache_is_shown_and_cleared(
+    tiny_text_model: str, coded: Path, tmp_path: Path
+) -> None:
+    cache, model = tmp_path / "cache.sqlite", tmp_path / "model"
+    words = [
+        "fit",
+        coded / "posts.csv",
+        "--label",
+        "event",
+        "--text",
+        tiny_text_model,
+        "--image",
+    ]
+    options = ["none", "--cv", "2", "--estimate", "none", "--cache", cache, "-o", model]
+    done(*words, *options)
+    said = done("cache", "info", "--cache", cache).stdout
+    assert said.startswith(f"File: {cache}\n")
+    assert re.search(
+        r"\n\d+ embeddings, 0\.\d MB of at most 10,240\n  encoder [0-9a-f]", said
+    )
+    assert done("cache", "clear", "--cache", cache).stdout.startswith(
+        f"Removed: {cache}"
+    )
+    assert not cache.exists()
+    assert done("cache", "info", "--cache", cache).stdout.count("\n") == 2
+    assert done("cache", "info").stdout == "No cache: it is off.\n"
+    assert os.environ["MMEVENT_CACHE"] == "off"
+    assert mmevent.load(model).text.cache == "auto"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
