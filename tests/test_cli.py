@@ -648,7 +648,7 @@ def test_the_cache_is_shown_and_cleared(
     cache, model = tmp_path / "cache.sqlite", tmp_path / "model"
     words = [
         "fit",
-        coded / "posts.csv",
+        coded,
         "--label",
         "event",
         "--text",
