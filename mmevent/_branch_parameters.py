@@ -91,7 +91,9 @@ def check_frozen_parts(branch: Any, coding: Sequence[Any]) -> None:
     if is_frozen_whole(branch):
         return
     for part in _frozen_parts(branch):
-        known = np.asarray(getattr(part, "classes_", [0, 1])).tolist()
+        if not hasattr(part, "classes_"):
+            continue  # a transformer
+        known = np.asarray(part.classes_).tolist()
         if known != [0, 1] or list(coding) == [1, 0]:
             raise InputError(
                 f"a frozen part of {type(branch).__name__} learnt other classes than "

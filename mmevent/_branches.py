@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -109,39 +110,47 @@ def fit_branch(branch: Any, side: Side, rows: IntArray, labels: Labels) -> Any |
     if (weight != 1.0).any():
         arguments["sample_weight"] = weight
     items = _select(side.items, chosen)
-    unset: Exception | None = None
-    for asked in (True, False):
-        fitted = clone(branch)
-        if asked and "sample_weight" in arguments:
-            _request_weights(fitted)
-        context, taken = _accepted(fitted, arguments)
+    asking = clone(branch)
+    if "sample_weight" in arguments and _request_weights(asking):
         try:
-            with context:
-                return fitted.fit(items, event.astype(int), **taken)
-        except UnsetMetadataPassedError as error:
-            unset = error
-    raise InputError(
-        f"the branch {type(branch).__name__} does not say which of its parts take "
-        f"groups and sample_weight: expected a request of each, got: {unset}. Call "
-        f"set_fit_request, or set_score_request, on that part."
-    ) from unset
+            return _fit(asking, items, event, arguments)
+        except UnsetMetadataPassedError:
+            pass  # some part cannot say whether it takes weights: none gets them
+    try:
+        return _fit(clone(branch), items, event, arguments)
+    except UnsetMetadataPassedError as error:
+        raise InputError(
+            f"the branch {type(branch).__name__} does not say which of its parts take "
+            f"groups and sample_weight: expected a request of each, got: {error}. Call "
+            f"set_fit_request, or set_score_request, on that part."
+        ) from error
 
 
-def _request_weights(branch: Any) -> None:
-    """Let each part that can take the weights of images have them.
+def _fit(
+    branch: Any, items: Sequence[Any], event: NDArray[np.bool_], arguments: Any
+) -> Any:
+    context, taken = _accepted(branch, arguments)
+    with context:
+        return branch.fit(items, event.astype(int), **taken)
 
-    A part that says whether it wants them, by `set_fit_request`, is left alone.
+
+def _request_weights(branch: Any) -> bool:
+    """Let each step of pipelines and voters that can take weights have them.
+
+    Say whether any can. A step that says by `set_fit_request` whether it wants them is
+    left alone, and so is what lies within other meta-estimators or was fitted before.
     """
-    parts = branch.get_params().values() if hasattr(branch, "get_params") else ()
-    for part in parts:
-        request = get_routing_for_object(part)
-        if not isinstance(request, MetadataRequest):
-            continue
-        for method in ("fit", "score"):
-            asked = getattr(request, method).requests
-            if "sample_weight" in asked and asked["sample_weight"] is None:
-                with config_context(enable_metadata_routing=True):
-                    getattr(part, f"set_{method}_request")(sample_weight=True)
+    if isinstance(branch, (Pipeline, VotingClassifier)):
+        parts = getattr(branch, "steps", None) or branch.estimators
+        asked_for = [_request_weights(part) for _, part in parts]
+        return any(asked_for)
+    request = _routing(None if isinstance(branch, FrozenEstimator) else branch)
+    asked = request.fit.requests if isinstance(request, MetadataRequest) else {}
+    if asked.get("sample_weight", False) is not None:
+        return False
+    with config_context(enable_metadata_routing=True):
+        branch.set_fit_request(sample_weight=True)
+    return True
 
 
 def predict_branch(
@@ -250,11 +259,19 @@ def _accepted(branch: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, An
     if "groups" in direct or not hasattr(branch, "get_metadata_routing"):
         return nullcontext(), direct
     with config_context(enable_metadata_routing=True):
-        routed = get_routing_for_object(branch).consumes("fit", arguments)
+        routed = _routing(branch).consumes("fit", arguments)
     if not routed:
         return nullcontext(), direct
     taken = {name: value for name, value in arguments.items() if name in routed}
     return config_context(enable_metadata_routing=True), taken
+
+
+def _routing(branch: Any) -> Any:
+    """Return what a branch routes; nothing where scikit-learn has not built it yet."""
+    try:
+        return get_routing_for_object(branch)
+    except NotImplementedError:
+        return get_routing_for_object(None)
 
 
 def is_frozen_whole(branch: Any) -> bool:

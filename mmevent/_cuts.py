@@ -99,11 +99,11 @@ class Side:
     """Distinct scores above 0, descending, with what a cut below each of them flags.
 
     A cut k flags the k greatest distinct scores. `has_rest` says whether there are
-    scores of 0, which no cut flags.
+    scores of 0, which no cut flags. Numbers of flagged posts may be estimates.
     """
 
     values: FloatArray
-    flagged: IntArray
+    flagged: IntArray | FloatArray
     true: IntArray
     has_rest: bool
 
@@ -152,7 +152,7 @@ def best_cuts(
     best = _best_for(text, image, gain_image, int(np.argmax(gain_text)), bounds)
     ratio, gain = 0.0, np.inf
     while gain > TIE * max(positives, 1):
-        flagged = int(text.flagged[best[0]] + image.flagged[best[1]])
+        flagged = float(text.flagged[best[0]] + image.flagged[best[1]])
         true = int(text.true[best[0]] + image.true[best[1]])
         ratio = 2.0 * true / (flagged + positives)
         gain_text, gain_image = gains(ratio)
@@ -275,8 +275,8 @@ def _ties(
 ) -> tuple[IntArray, IntArray]:
     """All feasible pairs of cuts that gain as much as the best.
 
-    Gains are whole multiples of 1 / (flagged + positives): any two that differ, differ
-    by more than the tolerance here.
+    Gains of counts are whole multiples of 1 / (flagged + positives): any two that
+    differ, differ by more than the tolerance here.
     """
     enough = gain_text[best[0]] + gain_image[best[1]]
     enough -= _tolerance(gain_text, gain_image)

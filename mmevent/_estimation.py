@@ -15,7 +15,7 @@ from mmevent._systems import System, fit_systems
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,7 +36,7 @@ class Job:
     material: Material
     labels: Labels
     search: Search
-    threshold_of: Callable[[FloatArray, NDArray[np.bool_]], float]
+    policy: str | float = "f1"
     pool: str = "auto"
     classes: Sequence[Any] = (0, 1)
     n_jobs: int | None = None
@@ -138,7 +138,7 @@ class _Collector:
             chosen_on.take(rows),
             event,
             self.job.search,
-            self.job.threshold_of,
+            self.job.policy,
         )
         self.parameters.append(
             {

@@ -148,8 +148,8 @@ FIT = [
         "--criterion",
         type=click.Choice(["smooth", "f1"]),
         default="smooth",
-        help="What the search maximises: F1 itself, or F1 of smoothed distributions of "
-        "the scores, which follows single posts less.",
+        help="What the search maximises: F1 itself, or F1 by a smoothed ROC curve, "
+        "which follows single posts less.",
     ),
     click.option(
         "--n-trials",

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmevent._branch_parameters import is_frozen, named_images
 from mmevent._branches import Labels
+from mmevent._encoding import json_hash
 from mmevent._figures import summarise
 from mmevent._folds import Folds
 from mmevent._validation import check_groups
@@ -61,6 +62,12 @@ class Sample:
     def data_hash(self) -> str:
         """Hash by which these posts and labels are known again."""
         return self.prepared.data_hash(self.labels)
+
+    @property
+    def groups_hash(self) -> str:
+        """Hash of which posts belong together, to the caller and with duplicates."""
+        caller = None if self.caller is None else connected_groups(self.caller).tolist()
+        return json_hash([caller, self.labels.group.tolist()])
 
     def folds(self, cv: Any, inner_cv: Any, seed: int | None) -> Folds:
         """Make outer and inner folds, or refuse where the posts allow none."""

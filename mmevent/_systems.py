@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mmevent._cuts import FLAG_ALL
 from mmevent._smooth import BEST_THRESHOLD
+from mmevent.decision import choose_threshold
 from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def fit_systems(
     evidence: Evidence,
     event: NDArray[np.bool_],
     search: Search,
-    threshold_of: Callable[[FloatArray, NDArray[np.bool_]], float],
+    policy: str | float,
 ) -> tuple[dict[str, System], TuningResult]:
     """Tune the fused rule and all baselines on out-of-fold probabilities.
 
@@ -46,7 +47,12 @@ def fit_systems(
     found = tune_rule(evidence, event, search=search)
 
     def tuned(score: Score) -> System:
-        return System(score, threshold_of(score(evidence), event))
+        return System(
+            score,
+            choose_threshold(
+                policy, score(evidence), event, criterion=search.criterion
+            ),
+        )
 
     def best_key(make: Callable[[tuple[str, str]], Score]) -> Score:
         """Choose the image branch and pool that do best."""
@@ -62,7 +68,9 @@ def fit_systems(
     if (evidence.has_text & evidence.has_image).any():
         systems["equal average"] = tuned(best_key(_average_score))
         systems["stacking"] = tuned(_fit_stacking(evidence, event, found.rule))
-    systems[FUSED] = tuned(found.rule.score)
+    systems[FUSED] = System(found.rule.score, found.rule.threshold)
+    if policy != "f1":
+        systems[FUSED] = tuned(found.rule.score)
     return systems, found
 
 

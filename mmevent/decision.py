@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mmevent._smooth import BEST_THRESHOLD
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
 __all__ = ["check_policy", "choose_threshold"]
 
@@ -39,7 +39,7 @@ def choose_threshold(
     Raises
     ------
     InputError
-        If the policy is not known, or a number that is not above 0.
+        If the policy or the criterion is not known, or a number is not above 0.
 
     Examples
     --------
@@ -50,18 +50,14 @@ def choose_threshold(
     0.7
     """
     check_policy(policy)
+    if criterion not in BEST_THRESHOLD:
+        raise InputError(
+            f"criterion={criterion!r} is not known: expected one of "
+            f"{', '.join(map(repr, BEST_THRESHOLD))}. Choose one of them."
+        )
     if policy == "f1":
         return BEST_THRESHOLD[criterion](score, y)[0]
     return float(policy)
-
-
-def threshold_chooser(policy: str | float, criterion: str) -> Any:
-    """Return the policy as a function of scores and labels."""
-
-    def choose(score: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
-        return choose_threshold(policy, score, event, criterion=criterion)
-
-    return choose
 
 
 def check_policy(policy: object) -> None:

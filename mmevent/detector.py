@@ -23,7 +23,7 @@ from mmevent._estimation import CROSS_FITTED, NESTED, Job, estimate
 from mmevent._prepared import Prepared
 from mmevent._sample import Sample
 from mmevent._validation import check_labels, check_n_jobs, check_seed, check_some
-from mmevent.decision import check_policy, choose_threshold, threshold_chooser
+from mmevent.decision import check_policy, choose_threshold
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.fusion import POOLS
 from mmevent.tuning import Evidence, Rule, Search, cv_results, trials_frame, tune_rule
@@ -244,7 +244,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             evidence, fold, run = estimate(self._job(sample, seed), folds, kind)
         self._tune(evidence, sample.labels, fold, seed)
         self._keep_out_of_fold(sample, evidence, fold)
-        self.data_hash_ = sample.data_hash
+        self.data_hash_, self.groups_hash_ = sample.data_hash, sample.groups_hash
         self.training_keys_ = sorted(set().union(*prepared.keys))
         self.estimate_ = None
         if run is not None and kind is not None:
@@ -349,10 +349,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         check_policy(policy)
-        tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
-        self.threshold_ = choose_threshold(
-            policy, tested["score"], tested["event"], criterion=self.criterion
-        )
+        if policy == "f1":
+            self.threshold_ = self._trial_threshold()
+        else:
+            tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
+            self.threshold_ = choose_threshold(policy, tested["score"], tested["event"])
         self.policy_ = policy
         return self
 
@@ -484,7 +485,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             material=sample.prepared.material,
             labels=sample.labels,
             search=self._search(seed),
-            threshold_of=threshold_chooser(self.policy, self.criterion),
+            policy=self.policy,
             pool=self.pool,
             classes=self._coding().tolist(),
             n_jobs=self.n_jobs,
@@ -506,16 +507,23 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.image_name_, self.beta_identified_ = rule.image, result.beta_identified
         self.text_ = self.branches_.get(TEXT)
         self.image_ = self.branches_.get(rule.image)
-        score = rule.score(evidence.take(tested))
-        self.threshold_ = choose_threshold(
-            self.policy, score, event, criterion=self.criterion
-        )
+        self.threshold_ = rule.threshold
+        if self.policy != "f1":
+            score = rule.score(evidence.take(tested))
+            self.threshold_ = choose_threshold(self.policy, score, event)
         self.policy_ = self.policy
         self.study_ = result.study
         self.trials_ = trials_frame(result)
         self.cv_results_ = cv_results(
             result, evidence.take(tested), event, fold[tested]
         )
+
+    def _trial_threshold(self) -> float:
+        """Return the threshold of the trial that was chosen."""
+        rule = ["alpha", "beta", "pool", "image"]
+        chosen = [self.alpha_, self.beta_, self.pool_, self.image_name_]
+        same = (self.trials_[rule] == chosen).all(axis=1)
+        return float(self.trials_.loc[same, "threshold"].iloc[0])
 
     def _coding(self) -> NDArray[Any]:
         """Return the labels of no event and of an event."""

@@ -14,7 +14,6 @@ from mmevent._folds import ForwardInTime
 from mmevent._sample import Sample
 from mmevent._systems import FUSED, fit_systems
 from mmevent._validation import as_labels, check_groups, check_some
-from mmevent.decision import threshold_chooser
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
 
@@ -124,19 +123,23 @@ def _check_same(detector: EventDetector, sample: Sample) -> None:
     """Refuse posts, or groups, that are not those of the fit."""
     if sample.data_hash != detector.data_hash_:
         broken = int((~sample.prepared.images.usable).sum())
-        hint = f" {broken} images cannot be used: check image_root." if broken else ""
+        hint = (
+            f" {broken} images cannot be used: check image_root and allow_outside_root."
+            if broken
+            else ""
+        )
         raise InputError(
             f"these {len(sample.prepared)} posts are not those of the training: "
             f"expected the same {len(detector.out_of_fold_)} posts, images, labels "
             f"and order.{hint} To evaluate on other posts, pass held_out=True "
             f"(--held-out on the command line)."
         )
-    fitted = detector.out_of_fold_["group"].to_numpy()
-    if not np.array_equal(sample.labels.group, fitted):
+    if sample.groups_hash != detector.groups_hash_:
+        fitted = detector.out_of_fold_["group"].nunique()
         raise InputError(
-            f"these groups are not those of the fit: expected {len(np.unique(fitted))} "
-            f"groups, joined with duplicates, got "
-            f"{len(np.unique(sample.labels.group))} or others. Pass the groups that "
+            f"these groups are not those of the fit: expected {fitted} groups, joined "
+            f"with duplicates, got {len(np.unique(sample.labels.group))} or others. "
+            f"Pass the groups that "
             f"fit was given (groups=, or --group on the command line)."
         )
 
@@ -231,7 +234,7 @@ def _held_out_run(detector: EventDetector, prepared: Prepared) -> Run:
         chosen_on,
         tested["event"].to_numpy(),
         detector._search(0),
-        threshold_chooser(detector.policy_, detector.criterion),
+        detector.policy_,
     )
     evidence, _ = detector._predict(prepared)
     n = len(prepared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +43,7 @@ from mmevent._references import (
     use_this_machine,
 )
 from mmevent.evaluation import Estimate
-from mmevent.exceptions import MmeventError, ModelFolderError
+from mmevent.exceptions import MmeventError, MmeventWarning, ModelFolderError
 from mmevent.image import ImageClassifier
 from mmevent.text import TextClassifier
 
@@ -52,7 +53,6 @@ _CARD, _PARAMETERS = "README.md", "parameters.skops"
 _OUT_OF_FOLD, _TRIALS = "out_of_fold.parquet", "trials.parquet"
 _CV_RESULTS, _ESTIMATE = "cv_results.parquet", "estimate.json"
 _KEYS = "training_keys.txt"
-_NOT_SAVED: dict[str, Any] = {"storage": None, "allow_outside_root": False}
 _PLAIN_FACTS = (
     "label_name",
     "alpha",
@@ -63,6 +63,7 @@ _PLAIN_FACTS = (
     "threshold",
     "policy",
     "data_hash",
+    "groups_hash",
 )
 _LIBRARIES = ("numpy", "pandas", "scikit-learn", "skops", "torch", "transformers")
 
@@ -105,10 +106,10 @@ def save(
     of every other file. No pickle is written.
 
     ``storage`` is not saved, since it may hold a password: it comes back as None, as
-    does ``study_``. ``allow_outside_root`` comes back as False: it is for whoever loads
-    the folder to decide. ``image_root`` is saved as it was given; change it by
-    ``set_params`` on a machine that has the images elsewhere. Ids, and an index, that
-    Parquet cannot hold come back as text.
+    does ``study_``. ``allow_outside_root`` comes back as False, with a warning: it is
+    for whoever loads the folder to decide. ``image_root`` is saved as it was given;
+    change it by ``set_params`` on a machine that has the images elsewhere. Ids, and an
+    index, that Parquet cannot hold come back as text.
 
     Examples
     --------
@@ -175,7 +176,8 @@ def load(folder: str | Path) -> EventDetector:
     Warns
     -----
     MmeventWarning
-        If a branch was to run on a device that this machine lacks.
+        If a branch was to run on a device that this machine lacks, or the detector was
+        to open images outside its image_root.
 
     See Also
     --------
@@ -260,12 +262,13 @@ def _facts(detector: EventDetector) -> dict[str, Any]:
         "threshold": float(detector.threshold_),
         "policy": policy if isinstance(policy, str) else float(policy),
         "data_hash": detector.data_hash_,
+        "groups_hash": detector.groups_hash_,
     }
 
 
 def _parameters(detector: EventDetector) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters that JSON holds exactly, and the others."""
-    parameters = detector.get_params(deep=False) | _NOT_SAVED
+    parameters = detector.get_params(deep=False) | {"storage": None}
     if isinstance(parameters["image_root"], os.PathLike):
         parameters["image_root"] = os.fspath(parameters["image_root"])
     if isinstance(parameters["columns"], Mapping):
@@ -293,8 +296,17 @@ def _branch_paths(detector: EventDetector) -> dict[str, str]:
 
 def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetector:
     facts = json.loads(files[FACTS])
-    others = from_bytes(files[_PARAMETERS], _PARAMETERS)
-    detector = EventDetector(**(facts["parameters"] | others | _NOT_SAVED))
+    parameters = facts["parameters"] | from_bytes(files[_PARAMETERS], _PARAMETERS)
+    if parameters["allow_outside_root"]:
+        warnings.warn(
+            "the detector was to open images outside its image_root, which is not "
+            "taken from a folder: allow_outside_root=False is used, and such images "
+            "count as not there. Allow it by set_params(allow_outside_root=True).",
+            MmeventWarning,
+            stacklevel=3,
+        )
+    ours = {"storage": None, "allow_outside_root": False}
+    detector = EventDetector(**(parameters | ours))
     detector.branches_ = {
         name: from_bytes(files[path], path) for name, path in facts["branches"].items()
     }

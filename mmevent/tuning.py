@@ -2,7 +2,7 @@
 
 No branch is fitted here: a trial costs one fusion and one sort. A trial is a weight of
 the image, w = alpha / (1 + alpha), a way to pool and, where there are several, an image
-branch; the best beta and threshold for it are computed, not sampled.
+branch; the best beta and threshold for it are found exactly.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._cuts import FLAG_ALL, TIE, Side, best_threshold
-from mmevent._smooth import BEST_CUTS, BEST_THRESHOLD, smooth_threshold
+from mmevent._cuts import FLAG_ALL, TIE, Side, best_cuts, best_threshold
+from mmevent._smooth import BEST_THRESHOLD, smooth_threshold, smoothed
 from mmevent.exceptions import InputError
 from mmevent.fusion import POOLS, fuse, pool_images
 
@@ -169,8 +169,8 @@ class Search:
     method : {"optuna", "exact"}, default="optuna"
         ``"exact"`` enumerates 201 weights of the image instead of sampling them.
     criterion : {"smooth", "f1"}, default="smooth"
-        What is maximised: F1, or F1 of kernel estimates of the scores'
-        distributions, which follows single posts less, see
+        What is maximised: F1, or F1 by the smoothed ROC curve of the posts with and
+        of those without images, which follows single posts less, see
         :func:`mmevent.tuning.smooth_threshold`.
     n_trials : int, default=200
         Optuna's trials in all, those of a resumed study included.
@@ -203,7 +203,7 @@ class Search:
     def check(self) -> None:
         """Refuse settings that cannot be searched with an InputError."""
         _check_choice("search", self.method, ("optuna", "exact"))
-        _check_choice("criterion", self.criterion, tuple(BEST_CUTS))
+        _check_choice("criterion", self.criterion, tuple(BEST_THRESHOLD))
         if not isinstance(self.n_trials, (int, np.integer)) or self.n_trials < 1:
             raise InputError(
                 f"n_trials={self.n_trials!r} is no number of trials: expected an "
@@ -413,9 +413,13 @@ class _Space:
             if name not in sides:
                 rows = ~np.isnan(p_image)
                 p_text = np.nan_to_num(self.evidence.p_text[~rows])
-                text = Side.of(p_text, self.event[~rows])
+                text = self._counted(Side.of(p_text, self.event[~rows]))
                 sides[name] = (text, self.evidence.take(rows), self.event[rows])
         return sides
+
+    def _counted(self, side: Side) -> Side:
+        """Return a side with its counts as the criterion takes them."""
+        return smoothed(side) if self.criterion == "smooth" else side
 
     def best(self, weight: float, image: str, pool: str) -> tuple[Rule, float]:
         """Best beta and threshold for one weight, image branch and pool, and F1."""
@@ -425,11 +429,9 @@ class _Space:
             threshold, f1 = BEST_THRESHOLD[self.criterion](score, self.event)
             return replace(rule, threshold=threshold), f1
         text, with_image, event = self._sides[image]
-        beta, threshold, f1 = BEST_CUTS[self.criterion](
-            text,
-            Side.of(rule.score(with_image), event),
-            int(self.event.sum()),
-            self.beta_bounds,
+        fused = self._counted(Side.of(rule.score(with_image), event))
+        beta, threshold, f1 = best_cuts(
+            text, fused, int(self.event.sum()), self.beta_bounds
         )
         return replace(rule, beta=beta, threshold=threshold), f1
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import VotingClassifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import AdaBoostClassifier, VotingClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -188,9 +189,9 @@ def mean_colours() -> Any:
         lambda branch: VotingClassifier(
             [("one", branch), ("two", Routed())], voting="soft"
         ),
-        lambda branch: GridSearchCV(branch, {"watchedlogistic__C": [1.0]}, cv=2),
+        lambda branch: make_pipeline("passthrough", branch),
     ],
-    ids=["pipeline", "voting", "beside one that requests", "search"],
+    ids=["pipeline", "voting", "beside one that requests", "nested"],
 )
 def test_parts_that_can_take_the_weights_of_images_get_them(
     material: Material, wrap: Any
@@ -205,15 +206,51 @@ def test_parts_that_can_take_the_weights_of_images_get_them(
     assert "_metadata_request" not in vars(branch)
 
 
-def test_where_a_scorer_asks_for_no_weights_there_are_none(material: Material) -> None:
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda branch: GridSearchCV(branch, {"watchedlogistic__C": [1.0]}, cv=2),
+        lambda branch: GridSearchCV(
+            branch, {"watchedlogistic": [WatchedLogistic(C=0.1)]}, cv=2
+        ),
+        lambda branch: CalibratedClassifierCV(branch, cv=2),
+        lambda branch: VotingClassifier(
+            [("one", branch), ("two", CalibratedClassifierCV(branch, cv=2))],
+            voting="soft",
+        ),
+    ],
+    ids=["search", "search of estimators", "calibrated", "beside a calibrated one"],
+)
+@pytest.mark.filterwarnings("ignore:Since Pipeline does not appear to accept")
+def test_within_other_meta_estimators_nothing_gets_weights_unasked(
+    material: Material, wrap: Any
+) -> None:
     given: list[Any] = []
-    search = GridSearchCV(
-        mean_colours(), {"watchedlogistic__C": [1.0]}, cv=2, scoring="roc_auc"
-    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WatchedLogistic, "seen", given)
-        fit_branch(search, material.image, ALL, LABELS)
-    assert set(given) == {None}
+        fitted = fit_branch(wrap(mean_colours()), material.image, ALL, LABELS)
+    assert given
+    assert all(weights is None for weights in given)
+    assert np.isfinite(predict_branch(fitted, material.image, np.arange(7))).all()
+
+
+def test_a_meta_estimator_without_routing_is_fitted_without_weights(
+    material: Material,
+) -> None:
+    branch = mean_colours()
+    branch.steps[-1] = ("boost", AdaBoostClassifier(n_estimators=2))
+    fitted = fit_branch(branch, material.image, ALL, LABELS)
+    assert np.isfinite(predict_branch(fitted, material.image, np.arange(7))).all()
+
+
+def test_a_frozen_part_is_not_asked_for_anything(material: Material) -> None:
+    inside = mean_colours()
+    inside.fit(list(material.image.items), [0, 1] * 3 + [0])
+    frozen = FrozenEstimator(inside)
+    ensemble = VotingClassifier([("a", frozen), ("b", mean_colours())], voting="soft")
+    for branch in (frozen, ensemble):
+        fit_branch(branch, material.image, ALL, LABELS)
+    assert all("_metadata_request" not in vars(step) for _, step in inside.steps)
 
 
 def test_a_part_that_declines_weights_is_left_alone(material: Material) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mmevent.decision import check_policy, choose_threshold, threshold_chooser
+from mmevent.decision import check_policy, choose_threshold
 from mmevent.exceptions import InputError
 from mmevent.tuning import best_threshold, smooth_threshold
 
@@ -40,16 +40,6 @@ class TestEveryPolicy:
         order = np.random.default_rng(seed).permutation(len(score))
         threshold = choose_threshold(policy, score, event)
         assert threshold == choose_threshold(policy, score[order], event[order])
-
-    @given(posts=scored)
-    def test_the_chooser_chooses_the_same(
-        self, policy: str | float, posts: Any
-    ) -> None:
-        score, event = arrays(posts)
-        for criterion in ("smooth", "f1"):
-            chosen = threshold_chooser(policy, criterion)(score, event)
-            expected = choose_threshold(policy, score, event, criterion=criterion)
-            assert chosen == expected
 
 
 def test_f1_is_the_best_threshold() -> None:
@@ -90,3 +80,8 @@ def test_what_is_no_policy_is_refused(policy: Any) -> None:
         check_policy(policy)
     with pytest.raises(InputError, match=message):
         choose_threshold(policy, [0.5], [1])
+
+
+def test_an_unknown_criterion_is_refused() -> None:
+    with pytest.raises(InputError, match="criterion='auc' is not known: expected one"):
+        choose_threshold("f1", [0.5], [1], criterion="auc")

@@ -15,7 +15,7 @@ from sklearn.model_selection import PredefinedSplit
 
 from mmevent import ForwardInTime, _estimation
 from mmevent._branches import Labels, Task, merge, run_tasks, to_evidence
-from mmevent._cuts import FLAG_ALL, best_threshold
+from mmevent._cuts import FLAG_ALL
 from mmevent._estimation import CROSS_FITTED, NESTED, Job, Run, estimate
 from mmevent._folds import Folds
 from mmevent._prepared import Prepared
@@ -64,7 +64,6 @@ class Case:
             material=self.prepared().material,
             labels=self.labels(),
             search=SEARCH,
-            threshold_of=lambda score, event: best_threshold(score, event)[0],
         )
 
     def run(self, kind: str) -> Run:
@@ -146,7 +145,7 @@ def test_nested_choices_come_from_inner_folds_of_the_training_part(case: Case) -
             assert parameters(run)[k][name] == value
         tested = to_evidence(results[-1], job.material).take(test)
         np.testing.assert_array_equal(run.scores[FUSED][test], found.rule.score(tested))
-        threshold = best_threshold(found.rule.score(chosen_on), event)[0]
+        threshold = found.rule.threshold
         assert set(run.thresholds[FUSED][test]) == {threshold}
 
 

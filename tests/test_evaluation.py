@@ -379,6 +379,17 @@ def test_other_groups_than_the_fits_are_refused(
     assert evaluate(fitted, posts, y, groups=groups + 7).kind == "nested"
 
 
+def test_the_fits_joined_groups_are_not_its_groups(settings: dict[str, Any]) -> None:
+    posts, y, _ = make_posts(120, image_size=8, share_reposts=0.1, random_state=0)
+    event = np.arange(120) // 4
+    parameters = settings | {"cv": GroupKFold(3), "estimate": None}
+    fitted = EventDetector(**parameters).fit(posts, y, groups=event)
+    joined = fitted.out_of_fold_["group"]
+    assert joined.nunique() < 30
+    with pytest.raises(InputError, match="groups are not those of the fit"):
+        evaluate(fitted, posts, y, groups=joined)
+
+
 def test_images_that_are_gone_are_named_as_a_reason(
     detector: EventDetector, data: Any
 ) -> None:

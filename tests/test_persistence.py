@@ -614,13 +614,15 @@ def test_a_folder_cannot_open_what_lies_outside_the_image_root(
 ) -> None:
     posts, y = coded
     detector = demo_detector(image=None, allow_outside_root=True).fit(posts, y)
-    assert saved_and_loaded(detector, tmp_path).allow_outside_root is False
+    with pytest.warns(MmeventWarning, match="allow_outside_root=False is used"):
+        assert saved_and_loaded(detector, tmp_path).allow_outside_root is False
     folder = tmp_path / "round_trip"
     facts = json.loads((folder / "detector.json").read_text())
     facts["parameters"] |= {"allow_outside_root": True, "storage": "sqlite:///x.db"}
     (folder / "detector.json").write_text(json.dumps(facts))
     seal(folder)
-    loaded = load(folder)
+    with pytest.warns(MmeventWarning, match=r"set_params\(allow_outside_root=True\)"):
+        loaded = load(folder)
     assert loaded.allow_outside_root is False
     assert loaded.storage is None
 
