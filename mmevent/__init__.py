@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmevent.image import ImageClassifier
     from mmevent.persistence import load
     from mmevent.posts import duplicate_groups, to_posts
+    from mmevent.tagging import count_objects, detect, tag
     from mmevent.text import TextClassifier
     from mmevent.tuning import tune_rule
 
@@ -29,11 +30,14 @@ _MODULE_OF = {
     "ForwardInTime": "evaluation",
     "ImageClassifier": "image",
     "TextClassifier": "text",
+    "count_objects": "tagging",
+    "detect": "tagging",
     "duplicate_groups": "posts",
     "evaluate": "evaluation",
     "fuse": "fusion",
     "load": "persistence",
     "pool_images": "fusion",
+    "tag": "tagging",
     "to_posts": "posts",
     "tune_rule": "tuning",
 }
@@ -45,11 +49,14 @@ __all__ = [
     "ImageClassifier",
     "TextClassifier",
     "__version__",
+    "count_objects",
+    "detect",
     "duplicate_groups",
     "evaluate",
     "fuse",
     "load",
     "pool_images",
+    "tag",
     "to_posts",
     "tune_rule",
 ]

@@ -190,6 +190,16 @@ def write_text(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def named_columns(options: dict[str, Any]) -> dict[str, str | None]:
+    """Return the columns that options name, by our name of them."""
+    prefix = "column_"
+    return {
+        name.removeprefix(prefix): value
+        for name, value in options.items()
+        if name.startswith(prefix)
+    }
+
+
 def name_columns(
     path: Path,
     frame: pd.DataFrame,

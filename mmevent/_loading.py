@@ -103,10 +103,10 @@ def _load_text(
     from transformers import AutoModel, AutoTokenizer
 
     settings = sentence_settings(source)
-    model, missing = _from_pretrained(source, AutoModel)
+    model, missing = from_pretrained(source, AutoModel)
     surplus = {name for name in missing if not name.startswith("pooler.")}
     if surplus:
-        raise _incomplete(source, surplus)
+        raise incomplete(source, surplus)
     tokenizer = _tokenizer(source, AutoTokenizer)
     preprocessing = {
         "lower_case": settings["lower_case"],
@@ -142,7 +142,7 @@ def _load_image(
     from PIL import Image
     from transformers import AutoModelForImageClassification
 
-    model, missing = _from_pretrained(source, AutoModelForImageClassification)
+    model, missing = from_pretrained(source, AutoModelForImageClassification)
     if expected is None:
         pooling = {"input_of": _last_linear(source, model), "views": list(views)}
     else:
@@ -150,9 +150,9 @@ def _load_image(
     layer = pooling["input_of"]
     surplus = {name for name in missing if not name.startswith(f"{layer}.")}
     if surplus:
-        raise _incomplete(source, surplus)
+        raise incomplete(source, surplus)
     preprocessing = expected["preprocessing"] if expected is not None else None
-    processor = _processor(source, preprocessing)
+    processor = image_processor(source, preprocessing)
     if preprocessing is None:
         preprocessing = {"class": type(processor).__name__, **_plain(processor)}
     spec = _spec(source, model, missing, preprocessing, pooling, None, expected)
@@ -170,7 +170,7 @@ def _tried(source: ModelSource, encoder: EncoderT, item: object) -> EncoderT:
     return encoder
 
 
-def _from_pretrained(source: ModelSource, auto: Any) -> tuple[Any, frozenset[str]]:
+def from_pretrained(source: ModelSource, auto: Any) -> tuple[Any, frozenset[str]]:
     """Return a model in float32 and the names of weights its checkpoint lacks."""
     import torch
 
@@ -318,7 +318,7 @@ def _last_linear(source: ModelSource, model: Any) -> str:
     return str(names[-1])
 
 
-def _processor(source: ModelSource, preprocessing: Spec | None) -> Any:
+def image_processor(source: ModelSource, preprocessing: Spec | None) -> Any:
     """Load an image processor, or rebuild the one that `preprocessing` describes."""
     import transformers
     from transformers.image_processing_utils import BaseImageProcessor
@@ -350,7 +350,7 @@ def _plain(processor: Any) -> Spec:
     return settings
 
 
-def _incomplete(source: ModelSource, names: set[str]) -> ModelUnavailableError:
+def incomplete(source: ModelSource, names: set[str]) -> ModelUnavailableError:
     some = ", ".join(sorted(names)[:3])
     problem = f"its checkpoint lacks {len(names)} weights of the encoder ({some}, …)"
     return unloadable(source, ValueError(problem))

@@ -55,6 +55,7 @@ _LOCAL = click.option(
 )
 CACHE = click.option(
     "--cache",
+    "cache_file",
     metavar="FILE|off",
     help="File that keeps embeddings for later runs.  [default: MMEVENT_CACHE, else "
     "~/.cache/mmevent/embeddings.sqlite]",
@@ -64,6 +65,11 @@ _QUIET = click.option(
     is_flag=True,
     help="No progress bars and no messages; warnings and errors stay.",
 )
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text."""
+    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
 
 
 def takes(options: list[Any]) -> Callable[[Any], Any]:
@@ -281,5 +287,37 @@ DEMO = [
         default=Path("mmevent-demo"),
         metavar="FOLDER",
         help="Folder for the posts and the model: new, or empty.",
+    ),
+]
+
+TAG = [
+    click.argument("posts", type=_PATH),
+    click.option(
+        "--image",
+        required=True,
+        metavar="MODEL",
+        help="Image classification model: a name on the Hugging Face hub, or a folder.",
+    ),
+    click.option(
+        "--top",
+        type=int,
+        callback=within(1),
+        default=5,
+        metavar="N",
+        help="Number of labels an image.",
+    ),
+    _IMAGES,
+    _ID,
+    _IMAGE_ROOT,
+    _OUTSIDE,
+    _LOCAL,
+    _QUIET,
+    click.option(
+        "-o",
+        "--output",
+        type=_PATH,
+        metavar="FILE",
+        help="Table to write, a row for each image and label: .csv, .tsv, .parquet or "
+        ".jsonl.  [default: none]",
     ),
 ]

@@ -15,12 +15,13 @@ from mmevent._console import (
     check_column,
     find_label,
     name_columns,
-    named_cache,
+    named_columns,
     show_bars,
     start_session,
     write_text,
 )
-from mmevent._options import CACHE, DEMO, EVALUATE, FIT, PREDICT, takes
+from mmevent._options import DEMO, EVALUATE, FIT, PREDICT, examples, takes
+from mmevent._tools import cache, tag
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -35,14 +36,10 @@ __all__ = ["main"]
 _CHUNK = 500  # posts audited at a time: what bounds memory, and moves the bar
 
 
-def _examples(*lines: str) -> str:
-    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
-
-
 @click.group(
     "mmevent",
     cls=OneLineGroup,
-    epilog=_examples(
+    epilog=examples(
         "mmevent demo",
         "mmevent fit posts.csv --label protest -o model",
         "mmevent evaluate model posts.csv --seeds 5",
@@ -69,7 +66,7 @@ def main() -> None:
 
 
 @main.command(
-    epilog=_examples(
+    epilog=examples(
         "mmevent fit posts.csv --label protest --group author -o model",
         "mmevent fit posts.csv --label code --positive yes --text-column tweet \\",
         "    --images-column pictures --image none -o text-model",
@@ -77,7 +74,7 @@ def main() -> None:
 )
 @takes(FIT)
 def fit(
-    posts: Path, output: Path, quiet: bool, cache: str | None, **options: Any
+    posts: Path, output: Path, quiet: bool, cache_file: str | None, **options: Any
 ) -> None:
     """Learn a detector from the hand-coded table POSTS.
 
@@ -87,13 +84,13 @@ def fit(
     from mmevent._folder import new_folder
 
     new_folder(output)
-    with start_session(quiet=quiet, cache=cache) as session:
+    with start_session(quiet=quiet, cache=cache_file) as session:
         frame = session.read(posts)
         check_column(posts, frame, options["label"], "--label")
         labels = frame[options["label"]]
         positive = find_label(labels, "--label", options["positive"])
         _check_labels(labels, positive)
-        columns = name_columns(posts, frame, _named_columns(options))
+        columns = name_columns(posts, frame, named_columns(options))
         if options["forward_in_time"]:
             time = columns.get("created_at", "created_at")
             check_column(posts, frame, time, "--created-at-column")
@@ -103,14 +100,14 @@ def fit(
 
 
 @main.command(
-    epilog=_examples(
+    epilog=examples(
         "mmevent evaluate model posts.csv --seeds 5",
         "mmevent evaluate model later.csv --held-out --json later.json",
     )
 )
 @takes(EVALUATE)
 def evaluate(
-    folder: Path, posts: Path, quiet: bool, cache: str | None, **options: Any
+    folder: Path, posts: Path, quiet: bool, cache_file: str | None, **options: Any
 ) -> None:
     """Say how well the model in FOLDER does on the hand-coded table POSTS.
 
@@ -119,7 +116,7 @@ def evaluate(
     model predicts each once. Columns are those named in the fit, unless named anew.
     """
     _check_evaluate(options)
-    with start_session(quiet=quiet, cache=cache) as session:
+    with start_session(quiet=quiet, cache=cache_file) as session:
         detector = session.load(folder)
         frame = session.read(posts)
         label = options["label"] or detector.label_name_
@@ -133,7 +130,7 @@ def evaluate(
         detector.columns = name_columns(
             posts,
             frame,
-            _named_columns(options),
+            named_columns(options),
             detector.columns,
             optional=("group", "created_at") if held_out else (),
         )
@@ -153,7 +150,7 @@ def evaluate(
 
 
 @main.command(
-    epilog=_examples(
+    epilog=examples(
         "mmevent predict model uncoded.csv -o predictions.csv",
         "mmevent predict model uncoded.parquet --image-root pictures \\",
         "    -o predictions.parquet",
@@ -165,7 +162,7 @@ def predict(
     posts: Path,
     output: Path,
     quiet: bool,
-    cache: str | None,
+    cache_file: str | None,
     **options: Any,
 ) -> None:
     """Predict every post of the table POSTS with the model in FOLDER.
@@ -180,7 +177,7 @@ def predict(
     from mmevent.posts import write_table
 
     check_table_path(output)
-    with start_session(quiet=quiet, cache=cache) as session:
+    with start_session(quiet=quiet, cache=cache_file) as session:
         detector = session.load(folder)
         if options["threshold"] is not None:
             detector.set_policy(options["threshold"])
@@ -188,7 +185,7 @@ def predict(
         columns = name_columns(
             posts,
             frame,
-            _named_columns(options),
+            named_columns(options),
             detector.columns,
             optional=("group", "created_at", "place", "author"),
         )
@@ -200,7 +197,7 @@ def predict(
 
 
 @main.command(
-    epilog=_examples(
+    epilog=examples(
         "mmevent demo",
         "mmevent demo --n-posts 500 -o trial",
     )
@@ -237,41 +234,8 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
         )
 
 
-@main.command(
-    epilog=_examples("mmevent cache info", "mmevent cache clear"),
-)
-@takes([click.argument("action", type=click.Choice(["info", "clear"])), CACHE])
-def cache(action: str, cache: str | None) -> None:
-    """Show, or empty, the file that keeps embeddings.
-
-    A text or an image that an encoder has seen is not encoded again, by any command or
-    script. What is kept are vectors, under hashes of the text or of the file.
-    """
-    from mmevent._disk_cache import disk_store
-
-    with named_cache(cache):
-        store = disk_store("auto")
-    if store is None:
-        click.echo("No cache: it is off.")
-        return
-    usage = store.usage()
-    if action == "clear":
-        store.clear()
-    click.echo(f"{'Removed' if action == 'clear' else 'File'}: {usage.path}")
-    click.echo(f"{sum(usage.by_encoder.values()):,} embeddings, ", nl=False)
-    click.echo(f"{usage.n_bytes / 2**20:,.1f} MB of at most ", nl=False)
-    click.echo(f"{store.max_bytes / 2**20:,.0f}")
-    for identity, count in usage.by_encoder.items():
-        click.echo(f"  encoder {identity[:16]}  {count:,}")
-
-
-def _named_columns(options: dict[str, Any]) -> dict[str, str | None]:
-    prefix = "column_"
-    return {
-        name.removeprefix(prefix): value
-        for name, value in options.items()
-        if name.startswith(prefix)
-    }
+main.add_command(cache)
+main.add_command(tag)
 
 
 def _check_labels(labels: pd.Series, positive: Any) -> None:

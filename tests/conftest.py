@@ -93,6 +93,35 @@ def tiny_text_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def tiny_detection_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of an object detector with random weights that sees people and cars."""
+    import torch
+    from transformers import (
+        YolosConfig,
+        YolosForObjectDetection,
+        YolosImageProcessorPil,
+    )
+
+    folder = tmp_path_factory.mktemp("tiny_detection_model")
+    torch.manual_seed(0)
+    config = YolosConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=[32, 32],
+        patch_size=16,
+        num_detection_tokens=6,
+        id2label={0: "person", 1: "car"},
+        label2id={"person": 0, "car": 1},
+    )
+    YolosForObjectDetection(config).save_pretrained(folder)
+    size = {"height": 32, "width": 32}
+    YolosImageProcessorPil(size=size).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
 def tiny_image_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a 2-stage ResNet with 8 features that sees 16 x 16 pixels."""
     import torch

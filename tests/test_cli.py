@@ -26,7 +26,7 @@ from mmevent.exceptions import UnusableInputWarning
 from mmevent.posts import read_table, write_table
 from mmevent.synthetic import make_posts
 
-COMMANDS = ["demo", "evaluate", "fit", "predict", "cache"]
+COMMANDS = ["demo", "evaluate", "fit", "predict", "cache", "tag"]
 QUICK = ["--cv", "2", "--inner-cv", "2", "--n-trials", "5"]
 
 
@@ -640,6 +640,24 @@ def test_bars_are_shown_to_someone_who_watches(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert _console.shows_progress(quiet=False)
     assert not _console.shows_progress(quiet=True)
+
+
+def test_images_are_tagged(
+    tiny_image_model: str, uncoded: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tags.csv"
+    words = ["tag", uncoded, "--image", tiny_image_model, "--top", "2", "-o", out]
+    said = done(*words)
+    assert said.stderr == f"Labels written to {out}\n"
+    heading, blank, columns, *labels = said.stdout.splitlines()
+    assert re.fullmatch(r"(\d+) images, \d+ of them usable", heading)
+    assert blank == ""
+    assert columns.split() == ["first", "among", "2", "label"]
+    tags = pd.read_csv(out)
+    assert tags.columns.tolist() == ["id", "image", "rank", "label", "score"]
+    assert len(labels) == tags["label"].nunique()
+    assert sum(int(line.split()[0]) for line in labels) == tags["image"].nunique()
+    assert set(tags["id"]) <= set(pd.read_csv(uncoded)["id"])
 
 
 def test_the_cache_is_shown_and_cleared(

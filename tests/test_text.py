@@ -426,7 +426,7 @@ def test_a_prediction_after_fit_loads_nothing(
 ) -> None:
     from mmevent import _loading
 
-    monkeypatch.setattr(_loading, "_from_pretrained", None)
+    monkeypatch.setattr(_loading, "from_pretrained", None)
     expected = fitted.predict_proba(texts)
     assert_array_equal(copy.deepcopy(fitted).predict_proba(texts), expected)
     clone(fitted).fit(texts, Y)
