@@ -16,6 +16,7 @@ DEFAULT_CLIP_PRETRAINED = "laion2b_s34b_b79k"
 """Tag of the weights that go with it."""
 
 _FOLDER, _HUB = "local-dir:", "hf-hub:"
+_FEW = 5  # names that a message lists
 
 
 def clip_reference(model: object, pretrained: object) -> str:
@@ -81,9 +82,8 @@ def _built_in(model: str, pretrained: object) -> str:
 def near(name: str, known: Iterable[str]) -> str:
     """Say which of the known names look like one that is not known."""
     by_lower = {one.lower(): one for one in known}
-    some = get_close_matches(name.lower(), by_lower, n=5, cutoff=0.5)
-    return (
-        f"such as {', '.join(repr(by_lower[one]) for one in some)}"
-        if some
-        else f"from {', '.join(repr(one) for one in list(by_lower.values())[:5])}, …"
-    )
+    some = get_close_matches(name.lower(), by_lower, n=_FEW, cutoff=0.5)
+    if some:
+        return f"such as {', '.join(repr(by_lower[one]) for one in some)}"
+    names = [repr(one) for one in by_lower.values()]
+    return f"from {', '.join(names[:_FEW])}{', …' * (len(names) > _FEW)}"

@@ -145,8 +145,9 @@ class PromptHead:
         width = self.positive.shape[1]
         views = rows.astype(np.float64).reshape(len(rows), -1, width)
         image = self.scale * unit(views.mean(axis=1))
-        positive = _log_mean_exp(image @ self.positive.T)
-        return positive - _log_mean_exp(image @ self.negative.T)
+        margin: Floats = _log_mean_exp(image @ self.positive.T)
+        margin -= _log_mean_exp(image @ self.negative.T)
+        return margin
 
     def predict_proba(self, rows: Vectors) -> Floats:
         """Return the score of each class."""
@@ -161,4 +162,5 @@ class PromptHead:
 
 def _log_mean_exp(values: Floats) -> Floats:
     total: Floats = np.logaddexp.reduce(values, axis=1)
-    return total - np.log(values.shape[1])
+    total -= np.log(values.shape[1])
+    return total

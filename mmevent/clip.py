@@ -450,9 +450,10 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
         _, classes, positive = check_labels(labels, len(labels), self.pos_label)
         head = self._uncalibrated(encoder).calibrate(rows, labels, weights, groups)
         if head.slope * (1 if classes[1] == positive else -1) < 0:
+            label = np.asarray(positive).tolist()
             warnings.warn(
                 f"the prompts run against the labels: images that are labelled "
-                f"{positive!r} are less like the event's descriptions than others. "
+                f"{label!r} are less like the event's descriptions than others. "
                 f"The calibration turns the score round. Look at the descriptions, "
                 f"and at some of the labels.",
                 MmeventWarning,
