@@ -14,29 +14,20 @@ from mmevent._clip_names import (
     DEFAULT_CLIP_MODEL,
     DEFAULT_CLIP_PRETRAINED,
     clip_reference,
-    near,
 )
 from mmevent._encoding import VIEWS
-from mmevent._prompts import (
-    DEFAULT_TEMPLATES,
-    PromptHead,
-    check_lengths,
-    check_prompts,
-    check_templates,
-    text_features,
-)
+from mmevent._prompts import PromptHead, check_lengths, text_features
 from mmevent._validation import check_labels
-from mmevent.exceptions import InputError, MmeventWarning
+from mmevent.exceptions import MmeventWarning
 from mmevent.image import FrozenImageClassifier, as_images
-from mmevent.packs import event_packs
+from mmevent.packs import choose_prompts
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
 
     from mmevent.image_io import Images
-
-    Prompts = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    from mmevent.packs import Prompts
 
 __all__ = [
     "DEFAULT_CLIP_MODEL",
@@ -396,34 +387,7 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
         self._prompts()
 
     def _prompts(self) -> Prompts:
-        """Return the positive and the negative prompts, and the templates."""
-        templates: Sequence[str] = DEFAULT_TEMPLATES
-        negative = self.negative
-        if isinstance(self.event, str):
-            packs = event_packs(self.packs)
-            if self.event not in packs:
-                raise InputError(
-                    f"event={self.event!r} is no event pack: expected one of its "
-                    f"names, {near(self.event, packs)}, or a list of descriptions. "
-                    f"Correct the name; for a description of your own, write "
-                    f"[{self.event!r}], and a contrast to it in negative=."
-                )
-            pack = packs[self.event]
-            positive, templates = pack.positive, pack.templates
-            negative = list(pack.contrast) if negative is None else negative
-        else:
-            positive = check_prompts("event", self.event)
-        if negative is None:
-            raise InputError(
-                f"event={self.event!r} has no contrast: expected descriptions of what "
-                f"looks like the event and is none, got negative=None. An image is "
-                f"always near to the only description that there is, and no cosine "
-                f"says by itself where an event begins. Write for example "
-                f"negative=['a parade', 'a concert crowd']."
-            )
-        if self.templates is not None:
-            templates = self.templates
-        return positive, check_prompts("negative", negative), check_templates(templates)
+        return choose_prompts(self.event, self.negative, self.templates, self.packs)
 
     def _load_unfitted(self) -> Any:
         encoder = super()._load_unfitted()

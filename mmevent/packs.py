@@ -7,8 +7,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mmevent._clip_names import near
 from mmevent._prompts import DEFAULT_TEMPLATES, check_prompts, check_templates
 from mmevent.exceptions import InputError
 
@@ -16,6 +17,14 @@ __all__ = ["EventPack", "event_packs"]
 
 _OWN = Path(__file__).with_name("event_packs.toml")
 _NEEDED, _OPTIONAL = {"positive", "contrast"}, {"templates"}
+
+
+class Prompts(NamedTuple):
+    """What pictures are compared with."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    templates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,40 @@ def event_packs(path: str | os.PathLike[str] | None = None) -> dict[str, EventPa
     if not tables:
         raise _unfit(file, "the file", "at least one event", "none")
     return {name: _pack(file, name, table) for name, table in tables.items()}
+
+
+def choose_prompts(
+    event: object, negative: object, templates: object, packs: Any
+) -> Prompts:
+    """Return what a classifier's parameters mean: of a pack, or the caller's own."""
+    usual: object = DEFAULT_TEMPLATES
+    if isinstance(event, str):
+        known = event_packs(packs)
+        if event not in known:
+            raise InputError(
+                f"event={event!r} is no event pack: expected one of its names, "
+                f"{near(event, known)}, or a list of descriptions. Correct the name; "
+                f"for a description of your own, write [{event!r}], and a contrast to "
+                f"it in negative=."
+            )
+        pack = known[event]
+        positive, usual = pack.positive, pack.templates
+        negative = list(pack.contrast) if negative is None else negative
+    else:
+        positive = check_prompts("event", event)
+    if negative is None:
+        raise InputError(
+            f"event={event!r} has no contrast: expected descriptions of what looks "
+            f"like the event and is none, got negative=None. An image is always near "
+            f"to the only description that there is, and no cosine says by itself "
+            f"where an event begins. Write for example negative=['a parade', "
+            f"'a concert crowd']."
+        )
+    return Prompts(
+        positive,
+        check_prompts("negative", negative),
+        check_templates(usual if templates is None else templates),
+    )
 
 
 def _pack(file: Path, name: str, table: Any) -> EventPack:

@@ -39,12 +39,12 @@ def test_a_file_of_the_users_own_is_read(tmp_path: Path) -> None:
     path = _write(
         tmp_path,
         '["grève"]\npositive = ["une grève"]\ntemplates = ["une photo de {}"]\n'
-        '["grève".contrast]\n"une file" = "des gens qui attendent"\n'
+        '["grève".contrast]\n"une file" = "des gens patients"\n'
         '[strike]\npositive = ["a strike"]\ncontrast = {"a queue" = "people wait"}',
     )
     assert event_packs(path) == {
         "grève": EventPack(
-            ("une grève",), {"une file": "des gens qui attendent"}, ("une photo de {}",)
+            ("une grève",), {"une file": "des gens patients"}, ("une photo de {}",)
         ),
         "strike": EventPack(
             ("a strike",), {"a queue": "people wait"}, DEFAULT_TEMPLATES
