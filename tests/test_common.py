@@ -88,7 +88,8 @@ def probe_case(tiny_clip_model: str, pictures: list[Image.Image], **other: Any) 
 def zero_shot_case(
     tiny_clip_model: str, pictures: list[Image.Image], **other: Any
 ) -> Case:
-    branch = ClipZeroShotClassifier("protest", model=tiny_clip_model)
+    sides = ["a blue picture"], ["a red picture", "noise"]
+    branch = ClipZeroShotClassifier(*sides, model=tiny_clip_model)
     return pictures_case(branch, pictures)
 
 
