@@ -397,6 +397,14 @@ def test_a_cache_on_disk_spares_the_encoder(
 # Copies, and what is saved
 
 
+def test_branches_with_other_weights_are_told_apart_before_the_fit() -> None:
+    from mmevent._references import _settings
+
+    one, other = (ClipProbeClassifier(pretrained=tag) for tag in ("openai", "laion"))
+    assert _settings(one) != _settings(other) != _settings(ClipZeroShotClassifier())
+    assert _settings(one) == _settings(clone(one))
+
+
 @pytest.mark.parametrize("name", ["probe", "zero-shot"])
 def test_copies_hold_no_weights_and_predict_the_same(
     branches: dict[str, Any], pictures: list[Image.Image], name: str
