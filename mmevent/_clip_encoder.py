@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,19 +59,17 @@ class ClipEncoder(ViewEncoder):
         self,
         model: Any,
         tokenizer: Any,
+        transform: Callable[[Image], Any],
         config: dict[str, Any],
         spec: Spec,
         *,
         device: str,
     ) -> None:
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-
         width = config["model_cfg"]["embed_dim"]
         super().__init__(model, spec, device=device, width=width)
         self.tokenizer = tokenizer
         self.config = config
-        preprocessing = PreprocessCfg(**spec["preprocessing"])
-        self.transform = image_transform_v2(preprocessing, is_train=False)
+        self.transform = transform
         self.n_texts_encoded = 0
         self._texts: dict[str, Vectors] = {}
 
@@ -140,6 +138,7 @@ def _load(
     views: Sequence[str] = (CENTRE,),
 ) -> ClipEncoder:
     import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
     from PIL import Image
 
     config = _read_config(source)
@@ -154,23 +153,32 @@ def _load(
                 require_pretrained=True,
                 **changed,
             )
-            described = open_clip.get_model_preprocess_cfg(model)
+        preprocessing = _preprocessing(model, expected)
+        transform = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
     except Exception as error:  # whatever the library finds wrong with the files
         raise unloadable(source, error) from error
-    if expected is None:
-        preprocessing: Spec = json.loads(json.dumps(described))
-        pooling: Spec = {"output": "image features", "normalize": True}
-        pooling["views"] = list(views)
-    else:
-        preprocessing, pooling = expected["preprocessing"], expected["pooling"]
+    pooling: Spec = {"output": "image features", "normalize": True}
+    pooling["views"] = list(views)
+    if expected is not None:
+        pooling = expected["pooling"]
     spec = encoder_spec(
         source, model, frozenset(), preprocessing, pooling, None, expected
     )
-    encoder = ClipEncoder(model, tokenizer, config, spec, device=device)
+    encoder = ClipEncoder(model, tokenizer, transform, config, spec, device=device)
     return tried(source, encoder, Image.new("RGB", (32, 32)))
 
 
 LOADERS[ClipEncoder] = _load
+
+
+def _preprocessing(model: Any, expected: Spec | None) -> Spec:
+    """Return the settings of the preprocessing, as plain JSON."""
+    from open_clip import get_model_preprocess_cfg
+
+    if expected is not None:
+        return dict(expected["preprocessing"])
+    settings: Spec = json.loads(json.dumps(get_model_preprocess_cfg(model)))
+    return settings
 
 
 def _read_config(source: ModelSource) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmevent._head import fit_head
-from mmevent.exceptions import InputError
+from mmevent.exceptions import InputError, ModelUnavailableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,15 @@ def text_features(
 ) -> Vectors:
     """Return one row of length 1 a prompt: the mean over templates, scaled again."""
     texts = [text for prompt in prompts for text in filled(prompt, templates)]
-    rows = encoder.encode_texts(texts).reshape(len(prompts), len(templates), -1)
+    rows = encoder.encode_texts(texts)
+    if not np.isfinite(rows).all():
+        bad = texts[int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])]
+        raise ModelUnavailableError(
+            f"the model {encoder.spec['model']!r} does not read every prompt: expected "
+            f"finite text features, got others for {bad!r}. Choose another model, or "
+            f"write this prompt in other words."
+        )
+    rows = rows.reshape(len(prompts), len(templates), -1)
     return unit(rows.mean(axis=1, dtype=np.float64)).astype(np.float32)
 
 

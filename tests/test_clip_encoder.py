@@ -180,6 +180,22 @@ def test_weights_that_do_not_fit_are_refused(
         load_encoder(ClipEncoder, str(folder))
 
 
+@pytest.mark.parametrize(
+    "change", [{"interpolation": "nearest"}, {"resize_mode": "x"}, {"mode": "L"}]
+)
+def test_a_preprocessing_that_is_not_known_is_refused(
+    tiny_clip_model: str, changed_copy: Any, change: dict[str, str]
+) -> None:
+    folder = changed_copy(tiny_clip_model)
+    _edit(folder, lambda config: config["preprocess_cfg"].update(change))
+    with pytest.raises(ModelUnavailableError, match="cannot be loaded: AssertionErr"):
+        load_encoder(ClipEncoder, str(folder))
+    spec = load_encoder(ClipEncoder, tiny_clip_model).spec
+    other = spec | {"preprocessing": spec["preprocessing"] | change}
+    with pytest.raises(ModelUnavailableError, match="cannot be loaded: AssertionErr"):
+        load_encoder(ClipEncoder, tiny_clip_model, expected=other)
+
+
 def test_an_image_tower_from_elsewhere_is_refused(
     tiny_clip_model: str, changed_copy: Any
 ) -> None:

@@ -18,7 +18,7 @@ from mmevent._prompts import (
     text_features,
     unit,
 )
-from mmevent.exceptions import InputError
+from mmevent.exceptions import InputError, ModelUnavailableError
 
 RNG = np.random.default_rng(0)
 
@@ -65,6 +65,17 @@ def test_features_are_averaged_over_templates_and_scaled_again(
     assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
     mean = single.mean(axis=0)
     assert_allclose(rows[1], mean / np.linalg.norm(mean), rtol=1e-5)
+
+
+def test_a_prompt_that_gives_no_numbers_is_refused(
+    encoder: ClipEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.ones((2, 16), np.float32)
+    rows[1, 3] = np.nan
+    monkeypatch.setattr(encoder, "encode_texts", lambda texts: rows)
+    words = "does not read every prompt: expected finite .* got others for 'a cat'"
+    with pytest.raises(ModelUnavailableError, match=words):
+        text_features(encoder, ["a dog", "a cat"], ["{}"])
 
 
 def test_the_longest_prompt_is_named_with_its_tokens(encoder: ClipEncoder) -> None:
