@@ -10,10 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mmevent.clip import ClipProbeClassifier, ClipZeroShotClassifier
     from mmevent.detector import EventDetector
     from mmevent.evaluation import Estimate, ForwardInTime, evaluate
     from mmevent.fusion import fuse, pool_images
     from mmevent.image import ImageClassifier
+    from mmevent.packs import EventPack, event_packs
     from mmevent.persistence import load
     from mmevent.posts import duplicate_groups, to_posts
     from mmevent.tagging import count_objects, detect, tag
@@ -25,8 +27,11 @@ __version__ = "0.1.0"
 # A new public name is written here, in __all__ and under TYPE_CHECKING;
 # tests/test_import.py compares the three.
 _MODULE_OF = {
+    "ClipProbeClassifier": "clip",
+    "ClipZeroShotClassifier": "clip",
     "Estimate": "evaluation",
     "EventDetector": "detector",
+    "EventPack": "packs",
     "ForwardInTime": "evaluation",
     "ImageClassifier": "image",
     "TextClassifier": "text",
@@ -34,6 +39,7 @@ _MODULE_OF = {
     "detect": "tagging",
     "duplicate_groups": "posts",
     "evaluate": "evaluation",
+    "event_packs": "packs",
     "fuse": "fusion",
     "load": "persistence",
     "pool_images": "fusion",
@@ -43,8 +49,11 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "ClipProbeClassifier",
+    "ClipZeroShotClassifier",
     "Estimate",
     "EventDetector",
+    "EventPack",
     "ForwardInTime",
     "ImageClassifier",
     "TextClassifier",
@@ -53,6 +62,7 @@ __all__ = [
     "detect",
     "duplicate_groups",
     "evaluate",
+    "event_packs",
     "fuse",
     "load",
     "pool_images",

@@ -16,7 +16,7 @@ import numpy as np
 from PIL.Image import Resampling
 
 from mmevent._cache import EmbeddingStore, active_store
-from mmevent._hub import quiet_loading
+from mmevent._hub import TRANSFORMERS, ModelFiles, quiet_loading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +42,8 @@ class Encoder(ABC):
     """A frozen model on one device; `spec` says all that determines its output."""
 
     kind: str
+    item: str  # what it encodes
+    files: ModelFiles = TRANSFORMERS
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class Encoder(ABC):
         import torch
 
         rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
-        with self.lock, torch.inference_mode(), _full_precision():
+        with self.lock, torch.inference_mode(), full_precision():
             order = self._order(items)
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
@@ -114,7 +116,7 @@ class Encoder(ABC):
 class TextEncoder(Encoder):
     """Texts to pooled token embeddings."""
 
-    kind = "text"
+    kind = item = "text"
 
     def __init__(
         self,
@@ -142,7 +144,7 @@ class TextEncoder(Encoder):
         pooling, preprocessing = self.spec["pooling"], self.spec["preprocessing"]
         modules = ["Transformer", "Pooling"] + ["Normalize"] * pooling["normalize"]
         paths = ["", "1_Pooling", "2_Normalize"]
-        _write_json(
+        write_json(
             folder / "modules.json",
             [
                 {
@@ -155,12 +157,12 @@ class TextEncoder(Encoder):
             ],
         )
         modes = {"cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens"}
-        _write_json(
+        write_json(
             folder / "1_Pooling" / "config.json",
             {"word_embedding_dimension": self.width}
             | {f"pooling_mode_{v}": k == pooling["mode"] for k, v in modes.items()},
         )
-        _write_json(
+        write_json(
             folder / "sentence_bert_config.json",
             {
                 "max_seq_length": self.spec["max_length"],
@@ -168,7 +170,7 @@ class TextEncoder(Encoder):
             },
         )
         if preprocessing["prompt"]:
-            _write_json(
+            write_json(
                 folder / "config_sentence_transformers.json",
                 {
                     "prompts": {"default": preprocessing["prompt"]},
@@ -211,39 +213,40 @@ class TextEncoder(Encoder):
         return rows
 
 
-class ImageEncoder(Encoder):
-    """Images to what an image classifier's last linear layer is given.
+class ViewEncoder(Encoder):
+    """Images to the features of each of their views, side by side."""
 
-    Each view of an image gives as many numbers as that layer has inputs, side by side.
-    """
-
-    kind = "image"
+    item = "image"
 
     def __init__(
         self,
         model: Any,
-        processor: Any,
         spec: Spec,
         *,
         device: str,
+        width: int,
         missing: frozenset[str] = frozenset(),
     ) -> None:
         import torch
 
-        layer = model.get_submodule(spec["pooling"]["input_of"])
-        width = layer.in_features * len(spec["pooling"]["views"])
-        super().__init__(model, spec, device=device, width=width, missing=missing)
+        views = spec["pooling"]["views"]
+        super().__init__(
+            model, spec, device=device, width=width * len(views), missing=missing
+        )
         self.model.to(memory_format=torch.channels_last)
-        self.processor = processor
-        self.layer = layer
 
-    def _save_preprocessing(self, folder: Path) -> None:
-        self.processor.save_pretrained(folder)
+    @abstractmethod
+    def _preprocess(self, image: Image) -> Any:
+        """Return one image's tensor of shape (1, channels, height, width)."""
+
+    @abstractmethod
+    def _features(self, batch: Any) -> Any:
+        """Return a tensor of one row a preprocessed image."""
 
     def _pixels(self, image: Image) -> Any:
-        """Return one image's tensor, or None where the processor cannot take it."""
+        """Return one image's tensor, or None where it cannot be preprocessed."""
         try:
-            return self.processor(image, return_tensors="pt")["pixel_values"]
+            return self._preprocess(image)
         except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
             return None
 
@@ -262,29 +265,60 @@ class ImageEncoder(Encoder):
     def _encode_views(self, items: list[Image], batch_size: int) -> Vectors:
         import torch
 
-        width = self.layer.in_features
+        width = self.width // len(self.spec["pooling"]["views"])
         rows = np.full((len(items), width), np.nan, dtype=np.float32)
         by_shape: dict[Any, list[tuple[int, Any]]] = {}
         for i, image in enumerate(items):
             pixels = self._pixels(image)
             if pixels is not None:
                 by_shape.setdefault(pixels.shape, []).append((i, pixels))
+        step = _CPU_BATCH if self.device == "cpu" else batch_size
+        for group in by_shape.values():
+            for start in range(0, len(group), step):
+                places, pixels = zip(*group[start : start + step], strict=True)
+                batch = torch.cat(pixels).to(self.device, torch.float32)
+                rows[list(places)] = self._features(batch).float().cpu().numpy()
+        return rows
+
+
+class ImageEncoder(ViewEncoder):
+    """Images to what an image classifier's last linear layer is given.
+
+    Each view of an image gives as many numbers as that layer has inputs.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        spec: Spec,
+        *,
+        device: str,
+        missing: frozenset[str] = frozenset(),
+    ) -> None:
+        self.layer = model.get_submodule(spec["pooling"]["input_of"])
+        width = self.layer.in_features
+        super().__init__(model, spec, device=device, width=width, missing=missing)
+        self.processor = processor
+
+    def _save_preprocessing(self, folder: Path) -> None:
+        self.processor.save_pretrained(folder)
+
+    def _preprocess(self, image: Image) -> Any:
+        return self.processor(image, return_tensors="pt")["pixel_values"]
+
+    def _features(self, batch: Any) -> Any:
         seen: list[Any] = []
         hook = self.layer.register_forward_pre_hook(
             lambda layer, args: seen.append(args[0])
         )
-        step = _CPU_BATCH if self.device == "cpu" else batch_size
         try:
-            for group in by_shape.values():
-                for start in range(0, len(group), step):
-                    places, pixels = zip(*group[start : start + step], strict=True)
-                    batch = torch.cat(pixels).to(self.device, torch.float32)
-                    self.model(pixel_values=batch)
-                    found = seen.pop().flatten(1).float().cpu().numpy()
-                    rows[list(places)] = found
+            self.model(pixel_values=batch)
         finally:
             hook.remove()
-        return rows
+        return seen[0].flatten(1)
 
 
 def embed(
@@ -318,8 +352,8 @@ def embed(
         new = [key for key in first if key not in known]
         with tqdm(
             total=len(new),
-            desc=f"Encoding {encoder.kind}s",
-            unit=encoder.kind,
+            desc=f"Encoding {encoder.item}s",
+            unit=encoder.item,
             file=sys.stderr,
             disable=not verbose or not new,
         ) as bar:
@@ -341,7 +375,7 @@ def embed(
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Keep cuDNN from rounding to TF32, which would make rows depend on their batch."""
     from torch.backends import cudnn
 
@@ -402,6 +436,6 @@ def json_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -57,51 +57,88 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _settings(self) -> dict[str, Any]:
         """Return the parameters of this kind of branch that shape the encoder."""
 
+    def _model(self) -> str:
+        """Return the folder or the hub name of the encoder."""
+        return self.model
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters that are not as described, before anything is loaded."""
+        self._batch_size()
+        disk_store(self.cache)
+        self._settings()
+        self._check_head()
+
+    def _check_head(self) -> None:
+        check_head(self.head, self.class_weight)
+
+    def _fit_head(
+        self,
+        encoder: Any,
+        rows: NDArray[np.float32],
+        labels: NDArray[Any],
+        weights: NDArray[np.float64] | None,
+        groups: NDArray[np.intp],
+    ) -> Any:
+        """Return a classifier of embeddings, fitted on these."""
+        return fit_head(
+            rows,
+            labels,
+            head=self.head,
+            class_weight=self.class_weight,
+            sample_weight=weights,
+            groups=groups,
+            random_state=self.random_state,
+        )
+
+    def _load_unfitted(self) -> Any:
+        """Forget what was fitted, and load the encoder that the parameters name."""
+        for name in list(vars(self)):
+            if name.endswith("_") or name == "_encoder":
+                delattr(self, name)
+        return load_encoder(
+            self._encoder_class,
+            self._model(),
+            revision=self.revision,
+            device=self.device,
+            local_files_only=self.local_files_only,
+            verbose=self.verbose,
+            **self._settings(),
+        )
+
+    def _keep(self, encoder: Any, head: Any) -> None:
+        self.head_ = head
+        self.classes_ = head.classes_
+        self.encoder_spec_ = encoder.spec
+        self._encoder = encoder
+
     def _fit(
         self, X: Any, y: ArrayLike, groups: ArrayLike | None, weight: ArrayLike | None
     ) -> None:
-        self._batch_size()
-        disk_store(self.cache)
-        settings = self._settings()
-        check_head(self.head, self.class_weight)
+        self._check_parameters()
         items, keys, usable = self._items(X)
         labels = _labels(y, len(usable))
         group = _per_row("groups", groups, len(usable))
         weights = _weights(weight, len(usable))
-        for name in ("_encoder", "head_", "encoder_spec_", "classes_"):
-            self.__dict__.pop(name, None)
         with shared_memo():
-            encoder = load_encoder(
-                self._encoder_class,
-                self.model,
-                revision=self.revision,
-                device=self.device,
-                local_files_only=self.local_files_only,
-                verbose=self.verbose,
-                **settings,
-            )
+            encoder = self._load_unfitted()
             rows = self._embed(encoder, items, keys)
         finite = finite_rows(rows)
         kept = np.flatnonzero(usable)[finite]
         if len(kept) < len(usable):
-            _warn_unusable(encoder.kind, len(usable) - len(kept), "left out of the fit")
+            _warn_unusable(encoder.item, len(usable) - len(kept), "left out of the fit")
         if weights is not None:
             positive = weights[kept] > 0
             kept = kept[positive]
             finite[finite] = positive
         labels = _checked_classes(labels[kept], len(usable))
-        self.head_ = fit_head(
+        head = self._fit_head(
+            encoder,
             rows[finite],
             labels,
-            head=self.head,
-            class_weight=self.class_weight,
-            sample_weight=None if weights is None else weights[kept],
-            groups=_joined([keys[i] for i in np.flatnonzero(finite)], group, kept),
-            random_state=self.random_state,
+            None if weights is None else weights[kept],
+            _joined([keys[i] for i in np.flatnonzero(finite)], group, kept),
         )
-        self.classes_ = self.head_.classes_
-        self.encoder_spec_ = encoder.spec
-        self._encoder = encoder
+        self._keep(encoder, head)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return each item's probability of each class.
@@ -146,7 +183,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
             out[kept] = self.head_.predict_proba(rows[finite])
         if len(kept) < len(usable):
             _warn_unusable(
-                self._encoder_class.kind,
+                self._encoder_class.item,
                 len(usable) - len(kept),
                 "given NaN as their probabilities",
             )
@@ -336,9 +373,9 @@ def _joined(
     return connected_groups(*labels)
 
 
-def _warn_unusable(kind: str, n: int, outcome: str) -> None:
+def _warn_unusable(item: str, n: int, outcome: str) -> None:
     warnings.warn(
-        f"{n} {kind}s cannot be used and are {outcome}: they do not decode, or the "
+        f"{n} {item}s cannot be used and are {outcome}: they do not decode, or the "
         f"encoder's output for them is not finite.",
         UnusableInputWarning,
         stacklevel=4,

@@ -12,21 +12,56 @@ from typing import Any, NamedTuple
 
 from mmevent.exceptions import InputError, ModelUnavailableError
 
-# Only what an encoder needs: no pickles, no ONNX or OpenVINO copies of the weights.
-_WANTED = ["*.json", "*.txt", "*.model", "*.codes", "*.safetensors"]
+# Beside the weights; no ONNX or OpenVINO copies of them.
+_SETTINGS = ("*.json", "*.txt", "*.model", "*.codes")
 _UNWANTED = ["onnx/*", "openvino/*", "*/*.safetensors"]
 _HUB_TIMEOUT = 8.0  # seconds until a hub that does not answer counts as unreachable
 
 
+class ModelFiles(NamedTuple):
+    """What the folder of one kind of model must hold: no pickle, for instance."""
+
+    library: str  # that loads it
+    config: str
+    weights: str | None  # pattern of the names of safetensors files
+    usual_weights: str
+    saved_by: str
+
+
+TRANSFORMERS = ModelFiles(
+    library="transformers",
+    config="config.json",
+    weights="*.safetensors",
+    usual_weights="model.safetensors",
+    saved_by="save it again with `save_pretrained`, which writes safetensors",
+)
+
+OPEN_CLIP = ModelFiles(
+    library="open_clip",
+    config="open_clip_config.json",
+    weights="open_clip_*.safetensors",
+    usual_weights="open_clip_model.safetensors",
+    saved_by="write it from open_clip's model: the dictionary {'model_cfg': "
+    "open_clip.get_model_config(NAME), 'preprocess_cfg': "
+    "open_clip.get_model_preprocess_cfg(model)} as open_clip_config.json, and "
+    "safetensors.torch.save_model(model, 'open_clip_model.safetensors')",
+)
+
+
 class ModelSource(NamedTuple):
-    """Where a model was found: its folder here, its name, and its hub commit."""
+    """Where a model was found: its folder here, its name, and its hub commit.
+
+    What else it names may be fetched from the hub only if `may_fetch`.
+    """
 
     folder: Path
     name: str
     revision: str | None
+    files: ModelFiles = TRANSFORMERS
+    may_fetch: bool = False
 
 
-def find_folder(model: object) -> Path | None:
+def find_folder(model: object, files: ModelFiles = TRANSFORMERS) -> Path | None:
     """Return the absolute folder that `model` names, or None for a hub name."""
     if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
         msg = (
@@ -49,8 +84,8 @@ def find_folder(model: object) -> Path | None:
     if looks_like_path or path.exists():
         what = "is a file" if path.exists() else "does not exist"
         msg = (
-            f"The model folder {text!r} {what}; expected a folder with config.json "
-            f"and model.safetensors. Correct `model`, or copy the folder there."
+            f"The model folder {text!r} {what}; expected a folder with {files.config} "
+            f"and {files.usual_weights}. Correct `model`, or copy the folder there."
         )
         raise ModelUnavailableError(msg)
     return None
@@ -60,6 +95,7 @@ def locate_model(
     model: str,
     *,
     revision: str | None = None,
+    files: ModelFiles = TRANSFORMERS,
     local_files_only: bool = False,
     verbose: bool = False,
 ) -> ModelSource:
@@ -69,18 +105,24 @@ def locate_model(
     without touching the network. A hub that cannot be reached falls back to the
     local copy.
     """
-    folder = find_folder(model)
+    folder = find_folder(model, files)
     if folder is not None:
-        source = ModelSource(folder, str(folder), None)
+        source = ModelSource(folder, str(folder), None, files)
     else:
-        source = _from_hub(model, revision, local_files_only, verbose)
+        found, commit = _from_hub(model, revision, files, local_files_only, verbose)
+        source = ModelSource(found, model, commit, files, not local_files_only)
     _require_files(source)
     return source
 
 
 def _from_hub(
-    model: str, revision: str | None, local_files_only: bool, verbose: bool
-) -> ModelSource:
+    model: str,
+    revision: str | None,
+    files: ModelFiles,
+    local_files_only: bool,
+    verbose: bool,
+) -> tuple[Path, str]:
+    """Return the folder of the hub's copy on this machine, and its commit."""
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
@@ -93,7 +135,7 @@ def _from_hub(
         )
         raise ModelUnavailableError(msg) from error
     patterns: dict[str, Any] = {
-        "allow_patterns": _WANTED,
+        "allow_patterns": [*_SETTINGS, *([files.weights] if files.weights else [])],
         "ignore_patterns": _UNWANTED,
     }
     problem: BaseException | None = None
@@ -110,7 +152,7 @@ def _from_hub(
                     etag_timeout=_HUB_TIMEOUT,
                     **patterns,
                 )
-            return ModelSource(Path(folder), model, info.sha)
+            return Path(folder), info.sha
         except Exception as error:  # whatever the network does, the copy may be here
             problem = error
     try:
@@ -118,8 +160,9 @@ def _from_hub(
             model, revision=revision, local_files_only=True, **patterns
         )
     except Exception as error:
-        raise _unavailable(model, revision, problem, error) from (problem or error)
-    return ModelSource(Path(folder), model, Path(folder).name)
+        cause = problem or error
+        raise _unavailable(model, revision, files, problem, error) from cause
+    return Path(folder), Path(folder).name
 
 
 def _with_deadline(call: Callable[[], Any]) -> Any:
@@ -150,6 +193,7 @@ def _with_deadline(call: Callable[[], Any]) -> Any:
 def _unavailable(
     model: str,
     revision: str | None,
+    files: ModelFiles,
     problem: BaseException | None,
     local: BaseException,
 ) -> ModelUnavailableError:
@@ -167,7 +211,7 @@ def _unavailable(
     missing = (
         _first_line(local)
         if type(local).__name__ == "IncompleteSnapshotError"
-        else "config.json and the other files are not in the local hub cache"
+        else f"{files.config} and the other files are not in the local hub cache"
     )
     msg = (
         f"The model {model!r}{at} is not available: {why}, and {missing}. "
@@ -186,12 +230,12 @@ def _first_line(error: BaseException) -> str:
 
 
 def _require_files(source: ModelSource) -> None:
-    folder = source.folder
-    if not (folder / "config.json").is_file():
-        found = "config.json is missing"
-    elif not any(folder.glob("*.safetensors")):
-        found = "model.safetensors is missing"
-        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+    folder, files = source.folder, source.files
+    if not (folder / files.config).is_file():
+        found = f"{files.config} is missing"
+    elif files.weights is not None and not any(folder.glob(files.weights)):
+        found = f"{files.usual_weights} is missing"
+        if any(any(folder.glob(f"*.{end}")) for end in ("bin", "pt", "pth")):
             found += (
                 ", and pickled weights (.bin, .pt) are refused because loading them "
                 "can run code"
@@ -200,8 +244,8 @@ def _require_files(source: ModelSource) -> None:
         return
     msg = (
         f"The model {source.name!r} cannot be loaded: {found} in {folder}; expected "
-        f"config.json and safetensors weights. Fetch the whole model, or save it again "
-        f"with `save_pretrained`, which writes safetensors."
+        f"{files.config} and safetensors weights. Fetch the whole model, or "
+        f"{files.saved_by}."
     )
     raise ModelUnavailableError(msg)
 
@@ -210,8 +254,8 @@ def unloadable(source: ModelSource, error: Exception) -> ModelUnavailableError:
     """Return the error of a model whose files are there but do not serve."""
     msg = (
         f"The model {source.name!r} cannot be loaded: {_first_line(error)}; expected a "
-        f"complete encoder that transformers loads without code of its own, in "
-        f"{source.folder}. Fetch or save it again, or choose another model."
+        f"complete encoder that {source.files.library} loads without code of its own, "
+        f"in {source.folder}. Fetch or save it again, or choose another model."
     )
     return ModelUnavailableError(msg)
 

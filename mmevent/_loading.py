@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,12 +61,12 @@ def load_encoder(
 ) -> EncoderT:
     """Load an encoder, or return the same one if this process still has it.
 
-    `settings` are `max_length` of a text encoder and `views` of an image encoder. With
+    `settings` are `max_length` of a text encoder and `views` of image encoders. With
     `expected`, the spec of an earlier load, its preprocessing, pooling and length are
     used instead, and other weights than its own are refused.
     """
     place = resolve_device(device)
-    folder = find_folder(model)
+    folder = find_folder(model, kind.files)
     where: Hashable = model if folder is None else (str(folder), _signature(folder))
     wanted = json_hash(expected) if expected is not None else None
     given = tuple((name, repr(v)) for name, v in settings.items() if v is not None)
@@ -76,10 +76,13 @@ def load_encoder(
         if isinstance(found, kind):
             return found
         source = locate_model(
-            model, revision=revision, local_files_only=local_files_only, verbose=verbose
+            model,
+            revision=revision,
+            files=kind.files,
+            local_files_only=local_files_only,
+            verbose=verbose,
         )
-        load: Any = _load_text if issubclass(kind, TextEncoder) else _load_image
-        encoder: EncoderT = load(source, place, expected, **settings)
+        encoder: EncoderT = LOADERS[kind](source, place, expected, **settings)
         spec, spec_hash = encoder.spec, json_hash(encoder.spec)
         spec_key = (kind.kind, where, spec["revision"], (), place, spec_hash)
         remember_encoder(encoder, key, spec_key)
@@ -119,7 +122,7 @@ def _load_text(
         length = _max_length(max_length, settings["max_length"], limit)
     else:
         found = preprocessing["tokenizer_sha256"]
-        _check_same(
+        check_same(
             source,
             "tokenizer is",
             expected["preprocessing"]["tokenizer_sha256"],
@@ -127,9 +130,11 @@ def _load_text(
         )
         preprocessing, pooling = expected["preprocessing"], expected["pooling"]
         length = expected["max_length"]
-    spec = _spec(source, model, missing, preprocessing, pooling, length, expected)
+    spec = encoder_spec(
+        source, model, missing, preprocessing, pooling, length, expected
+    )
     encoder = TextEncoder(model, tokenizer, spec, device=device, missing=missing)
-    return _tried(source, encoder, "a text")
+    return tried(source, encoder, "a text")
 
 
 def _load_image(
@@ -155,12 +160,19 @@ def _load_image(
     processor = image_processor(source, preprocessing)
     if preprocessing is None:
         preprocessing = {"class": type(processor).__name__, **_plain(processor)}
-    spec = _spec(source, model, missing, preprocessing, pooling, None, expected)
+    spec = encoder_spec(source, model, missing, preprocessing, pooling, None, expected)
     encoder = ImageEncoder(model, processor, spec, device=device, missing=missing)
-    return _tried(source, encoder, Image.new("RGB", (32, 32)))
+    return tried(source, encoder, Image.new("RGB", (32, 32)))
 
 
-def _tried(source: ModelSource, encoder: EncoderT, item: object) -> EncoderT:
+# A module that defines another kind of encoder adds its own loader.
+LOADERS: dict[type[Encoder], Callable[..., Any]] = {
+    TextEncoder: _load_text,
+    ImageEncoder: _load_image,
+}
+
+
+def tried(source: ModelSource, encoder: EncoderT, item: object) -> EncoderT:
     """Return the encoder if it can encode at all: some need more than one input."""
     try:
         encoder.encode([item])
@@ -175,7 +187,7 @@ def from_pretrained(source: ModelSource, auto: Any) -> tuple[Any, frozenset[str]
     import torch
 
     try:
-        with quiet_loading(), _kept_generator():
+        with quiet_loading(), kept_generator():
             model, info = auto.from_pretrained(
                 source.folder,
                 dtype=torch.float32,
@@ -190,7 +202,7 @@ def from_pretrained(source: ModelSource, auto: Any) -> tuple[Any, frozenset[str]
 
 
 @contextmanager
-def _kept_generator() -> Iterator[None]:
+def kept_generator() -> Iterator[None]:
     """Put torch's random state back: loading may initialise missing weights."""
     import torch
 
@@ -201,7 +213,7 @@ def _kept_generator() -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def _spec(
+def encoder_spec(
     source: ModelSource,
     model: Any,
     missing: frozenset[str],
@@ -212,7 +224,7 @@ def _spec(
 ) -> Spec:
     weights = _weights_hash(model, missing)
     if expected is not None:
-        _check_same(source, "weights are", expected["weights_sha256"], weights)
+        check_same(source, "weights are", expected["weights_sha256"], weights)
     return {
         "model": source.name,
         "revision": source.revision,
@@ -224,7 +236,7 @@ def _spec(
     }
 
 
-def _check_same(source: ModelSource, what: str, expected: str, found: str) -> None:
+def check_same(source: ModelSource, what: str, expected: str, found: str) -> None:
     if found == expected:
         return
     msg = (
@@ -254,14 +266,19 @@ def _tokenizer(source: ModelSource, auto: Any) -> Any:
             )
     except Exception as error:
         raise unloadable(source, error) from error
+    check_tokenizer_files(source, tokenizer)
+    if tokenizer.pad_token is None:
+        raise unloadable(source, ValueError("its tokenizer has no padding token"))
+    return tokenizer
+
+
+def check_tokenizer_files(source: ModelSource, tokenizer: Any) -> None:
+    """Refuse a tokenizer that has no file in the model's folder."""
     # Without any file transformers makes up a tokenizer that knows no word.
     names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
     if not any((source.folder / name).is_file() for name in names):
         problem = f"its tokenizer's file is missing ({' or '.join(sorted(names))})"
         raise unloadable(source, ValueError(problem))
-    if tokenizer.pad_token is None:
-        raise unloadable(source, ValueError("its tokenizer has no padding token"))
-    return tokenizer
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:

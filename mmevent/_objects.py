@@ -24,6 +24,9 @@ from mmevent.exceptions import ModelFolderError
 TRUSTED = [
     "mmevent._demo.ImageStatistics",
     "mmevent._folds.ForwardInTime",
+    "mmevent._prompts.PromptHead",
+    "mmevent.clip.ClipProbeClassifier",
+    "mmevent.clip.ClipZeroShotClassifier",
     "mmevent.image.ImageClassifier",
     "mmevent.text.TextClassifier",
     *(

@@ -137,4 +137,5 @@ def _identity(branch: FrozenClassifier) -> str:
 def _settings(branch: FrozenClassifier) -> tuple[Any, ...]:
     """Return what names a branch's encoder before it is fitted."""
     kind = branch._encoder_class.kind
-    return kind, branch.model, branch.revision, repr(branch._settings())
+    tag = getattr(branch, "pretrained", None)
+    return kind, branch.model, tag, branch.revision, repr(branch._settings())

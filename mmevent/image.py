@@ -24,7 +24,32 @@ DEFAULT_IMAGE_MODEL = "microsoft/resnet-50"
 """Name of the image encoder that is used where none is named."""
 
 
-class ImageClassifier(FrozenClassifier):
+class FrozenImageClassifier(FrozenClassifier):
+    """Base of the branches that see images, each in one view or more."""
+
+    views: Sequence[str]
+
+    def _settings(self) -> dict[str, Any]:
+        views = self.views
+        listed = isinstance(views, (list, tuple)) and len(views) > 0
+        known = listed and all(view in VIEWS for view in views)
+        if not known or len(set(views)) < len(views):
+            msg = (
+                f"`views` must be distinct names, one or more, from "
+                f"{', '.join(map(repr, VIEWS))}; got {views!r}. Use "
+                f"views=('centre', 'whole')."
+            )
+            raise InputError(msg)
+        return {"views": tuple(views)}
+
+    def _items(self, X: Any) -> tuple[Images, list[str], NDArray[np.bool_]]:
+        images = as_images(X).scan(verbose=self.verbose)
+        usable = images.usable
+        chosen = images[usable]
+        return chosen, [str(digest) for digest in chosen.digests], usable
+
+
+class ImageClassifier(FrozenImageClassifier):
     """Classify single images by a scikit-learn head on a frozen encoder.
 
     Each distinct image is encoded once, in each of its views. The embedding of a view
@@ -83,6 +108,7 @@ class ImageClassifier(FrozenClassifier):
 
     See Also
     --------
+    ClipProbeClassifier : The same on image features of CLIP.
     TextClassifier : The same for texts.
 
     Notes
@@ -170,27 +196,9 @@ class ImageClassifier(FrozenClassifier):
         self._fit(X, y, groups, sample_weight)
         return self
 
-    def _settings(self) -> dict[str, Any]:
-        views = self.views
-        listed = isinstance(views, (list, tuple)) and len(views) > 0
-        known = listed and all(view in VIEWS for view in views)
-        if not known or len(set(views)) < len(views):
-            msg = (
-                f"`views` must be distinct names, one or more, from "
-                f"{', '.join(map(repr, VIEWS))}; got {views!r}. Use "
-                f"views=('centre', 'whole')."
-            )
-            raise InputError(msg)
-        return {"views": tuple(views)}
 
-    def _items(self, X: Any) -> tuple[Images, list[str], NDArray[np.bool_]]:
-        images = _images(X).scan(verbose=self.verbose)
-        usable = images.usable
-        chosen = images[usable]
-        return chosen, [str(digest) for digest in chosen.digests], usable
-
-
-def _images(X: Any) -> Images:
+def as_images(X: Any) -> Images:
+    """Return images as a lazy sequence."""
     from PIL.Image import Image
 
     if isinstance(X, Images):

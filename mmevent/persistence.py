@@ -25,6 +25,7 @@ from mmevent._folder import (
     to_json,
     written_whole,
 )
+from mmevent._hub import OPEN_CLIP, TRANSFORMERS
 from mmevent._objects import check_types, from_bytes, to_bytes
 from mmevent._plain import (
     describe_classes,
@@ -53,6 +54,7 @@ _CARD, _PARAMETERS = "README.md", "parameters.skops"
 _OUT_OF_FOLD, _TRIALS = "out_of_fold.parquet", "trials.parquet"
 _CV_RESULTS, _ESTIMATE = "cv_results.parquet", "estimate.json"
 _KEYS = "training_keys.txt"
+_ENCODERS = (OPEN_CLIP, TRANSFORMERS)
 _PLAIN_FACTS = (
     "label_name",
     "alpha",
@@ -65,7 +67,10 @@ _PLAIN_FACTS = (
     "data_hash",
     "groups_hash",
 )
-_LIBRARIES = ("numpy", "pandas", "scikit-learn", "skops", "torch", "transformers")
+_LIBRARIES = (
+    *("numpy", "open_clip_torch", "pandas", "scikit-learn", "skops", "torch"),
+    "transformers",
+)
 
 
 def save(
@@ -338,7 +343,8 @@ def _find_encoders(
 ) -> None:
     """Point every branch to the encoders that the folder holds, if any."""
     for encoder in encoders:
-        if encoder["folder"] and f"{encoder['folder']}/config.json" not in names:
+        configs = {f"{encoder['folder']}/{files.config}" for files in _ENCODERS}
+        if encoder["folder"] and not configs & names:
             raise ModelFolderError(
                 f"{FACTS} in {str(root)!r} names the encoder {encoder['folder']!r}: "
                 f"expected a folder of the manifest. Copy the model folder again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -176,6 +177,46 @@ def tiny_timm_model(tmp_path_factory: pytest.TempPathFactory) -> str:
         torch.manual_seed(0)
         TimmWrapperForImageClassification(config).save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a CLIP of two 1-layer transformers that sees 16 x 16 pixels."""
+    folder = tmp_path_factory.mktemp("tiny_clip_model")
+    text = {"context_length": 20, "vocab_size": 49408, "width": 4, "heads": 1}
+    _write_clip(folder, text | {"layers": 1})
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def write_clip() -> Any:
+    """Return a function that writes a CLIP with a given text tower to a folder."""
+    return _write_clip
+
+
+def _write_clip(folder: Path, text: dict[str, Any]) -> None:
+    """Write a CLIP with random weights, in open_clip's form, with this text tower."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    vision = {"image_size": 16, "patch_size": 4, "width": 32, "head_width": 16}
+    config = {
+        "model_cfg": {
+            "embed_dim": 16,
+            "vision_cfg": vision | {"layers": 1},
+            "text_cfg": text,
+        },
+        "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = open_clip.create_model(
+            f"local-dir:{folder}", load_weights=False, pretrained_text=False
+        )
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,13 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
 
 import mmevent
-from mmevent import EventDetector, ImageClassifier, TextClassifier
+from mmevent import (
+    ClipProbeClassifier,
+    ClipZeroShotClassifier,
+    EventDetector,
+    ImageClassifier,
+    TextClassifier,
+)
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.image_io import Images
 from mmevent.synthetic import make_posts
@@ -72,11 +78,27 @@ def text_case(tiny_text_model: str, texts: list[str], **other: Any) -> Case:
 def image_case(
     tiny_image_model: str, pictures: list[Image.Image], **other: Any
 ) -> Case:
+    return pictures_case(ImageClassifier(model=tiny_image_model), pictures)
+
+
+def probe_case(tiny_clip_model: str, pictures: list[Image.Image], **other: Any) -> Case:
+    return pictures_case(ClipProbeClassifier(model=tiny_clip_model), pictures)
+
+
+def zero_shot_case(
+    tiny_clip_model: str, pictures: list[Image.Image], **other: Any
+) -> Case:
+    sides = ["a blue picture"], ["a red picture", "noise"]
+    branch = ClipZeroShotClassifier(*sides, model=tiny_clip_model)
+    return pictures_case(branch, pictures)
+
+
+def pictures_case(branch: Any, pictures: list[Image.Image]) -> Case:
     def corrupt(row: int) -> Images:
         return Images([b"" if i == row else p for i, p in enumerate(pictures)])
 
     y = np.arange(len(pictures)) % 2
-    return Case(ImageClassifier(model=tiny_image_model), Images(pictures), y, corrupt)
+    return Case(branch, Images(pictures), y, corrupt)
 
 
 def detector_case(tiny_text_model: str, tiny_image_model: str, **other: Any) -> Case:
@@ -103,10 +125,16 @@ def detector_case(tiny_text_model: str, tiny_image_model: str, **other: Any) -> 
 
 # Small parameters of each estimator; one that is not here fails.
 CASES: dict[str, Callable[..., Case]] = {
+    "ClipProbeClassifier": probe_case,
+    "ClipZeroShotClassifier": zero_shot_case,
     "EventDetector": detector_case,
     "ImageClassifier": image_case,
     "TextClassifier": text_case,
 }
+# What an estimator cannot do without may come by position: ClipZeroShotClassifier's
+# prompts and their contrast. It is the only one that needs no labels.
+BY_POSITION = {"ClipZeroShotClassifier": 2}
+WITHOUT_LABELS = (ClipZeroShotClassifier,)
 
 
 @pytest.fixture(scope="module", params=ESTIMATORS)
@@ -114,12 +142,14 @@ def case(
     request: pytest.FixtureRequest,
     tiny_text_model: str,
     tiny_image_model: str,
+    tiny_clip_model: str,
     texts: list[str],
     pictures: list[Image.Image],
 ) -> Case:
     return CASES[request.param](
         tiny_text_model=tiny_text_model,
         tiny_image_model=tiny_image_model,
+        tiny_clip_model=tiny_clip_model,
         texts=texts,
         pictures=pictures,
     )
@@ -174,15 +204,17 @@ def test_a_check_of_scikit_learn(name: str, check: str) -> None:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_every_parameter_is_keyword_only(name: str) -> None:
+def test_every_optional_parameter_is_keyword_only(name: str) -> None:
+    too_many = ["auto"] * (BY_POSITION.get(name, 0) + 1)
     with pytest.raises(TypeError, match="positional"):
-        getattr(mmevent, name)("auto")
+        getattr(mmevent, name)(*too_many)
 
 
 def test_tags_say_that_the_input_is_no_table_of_numbers(case: Case) -> None:
     tags = case.estimator.__sklearn_tags__()
     assert not tags.input_tags.two_d_array
-    assert tags.target_tags.required
+    needs_none = isinstance(case.estimator, WITHOUT_LABELS)
+    assert tags.target_tags.required != needs_none
     assert tags.estimator_type == "classifier"
 
 

@@ -23,6 +23,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 DISTRIBUTION_OF = {
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
+    "open_clip": "open_clip_torch",
     "sklearn": "scikit-learn",
 }
 

@@ -104,7 +104,7 @@ def test_a_cached_name_is_found_without_a_socket(
     cached_model: str, hub_cache: Path, revision: str | None
 ) -> None:
     source = locate_model(cached_model, revision=revision, local_files_only=True)
-    assert source == (
+    assert source[:3] == (
         hub_cache / "models--us--tiny" / "snapshots" / COMMIT,
         cached_model,
         COMMIT,
@@ -212,7 +212,7 @@ def test_a_hub_model_is_downloaded_at_one_commit(
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *a, **k: info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     source = locate_model("us/tiny", revision="v1")
-    assert source == (Path(tiny_text_model), "us/tiny", COMMIT)
+    assert source[:3] == (Path(tiny_text_model), "us/tiny", COMMIT)
     assert asked["revision"] == COMMIT
     assert not any("bin" in pattern for pattern in asked["allow_patterns"])
 

@@ -1,0 +1,254 @@
+"""The two towers of a CLIP model: images and prompts to vectors of one space."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmevent._encoding import CENTRE, Spec, ViewEncoder, full_precision, write_json
+from mmevent._hub import (
+    OPEN_CLIP,
+    ModelFiles,
+    ModelSource,
+    locate_model,
+    quiet_loading,
+    unloadable,
+)
+from mmevent._loading import (
+    LOADERS,
+    check_tokenizer_files,
+    encoder_spec,
+    kept_generator,
+    tried,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    Vectors = NDArray[np.float32]
+
+# Where a folder has the configuration of a text tower that transformers runs.
+_TEXT_MODEL = "text_model"
+_TEXT_CONFIG = ModelFiles(
+    library="transformers",
+    config="config.json",
+    weights=None,
+    usual_weights="no weights",
+    saved_by="save its configuration with `save_pretrained`",
+)
+_PROMPTS_A_BATCH = 64
+
+
+class ClipEncoder(ViewEncoder):
+    """Images to CLIP's image features, and prompts to its text features, of length 1.
+
+    The image features of each view have length 1; views stand side by side.
+    """
+
+    kind = "clip-image"
+    files = OPEN_CLIP
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        transform: Callable[[Image], Any],
+        config: dict[str, Any],
+        spec: Spec,
+        *,
+        device: str,
+    ) -> None:
+        width = config["model_cfg"]["embed_dim"]
+        super().__init__(model, spec, device=device, width=width)
+        self.tokenizer = tokenizer
+        self.config = config
+        self.transform = transform
+        self.n_texts_encoded = 0
+        self._texts: dict[str, Vectors] = {}
+
+    @property
+    def scale(self) -> float:
+        """What the model multiplies cosines by before a softmax."""
+        return float(self.model.logit_scale.exp())
+
+    def n_tokens(self, text: str) -> int:
+        """Count the tokens of a text, with those that mark its start and end."""
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is None:
+            return len(self.tokenizer.encode(text)) + 2
+        clean = self.tokenizer.clean_fn(text)
+        if getattr(self.tokenizer, "tokenizer_mode", "") == "clips":
+            plain = inner(clean, add_special_tokens=False, verbose=False)
+            return len(plain["input_ids"]) + 3
+        return len(inner(clean, verbose=False)["input_ids"])
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Return one row of length 1 a text; each text is encoded once."""
+        import torch
+
+        with self.lock, torch.inference_mode(), full_precision():
+            new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+            for start in range(0, len(new), _PROMPTS_A_BATCH):
+                some = new[start : start + _PROMPTS_A_BATCH]
+                tokens = self.tokenizer(some).to(self.device)
+                rows = self.model.encode_text(tokens, normalize=True)
+                self._texts |= zip(some, rows.float().cpu().numpy(), strict=True)
+            self.n_texts_encoded += len(new)
+            return np.stack([self._texts[text] for text in texts])
+
+    def save(self, folder: Path) -> None:
+        """Write the model so that it loads again from `folder` with the same spec."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.model.state_dict()
+        save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in state.items()},
+            folder / OPEN_CLIP.usual_weights,
+        )
+        self._save_preprocessing(folder)
+
+    def _save_preprocessing(self, folder: Path) -> None:
+        preprocessing = {"preprocess_cfg": self.spec["preprocessing"]}
+        write_json(folder / OPEN_CLIP.config, self.config | preprocessing)
+        if "hf_model_name" in self.config["model_cfg"]["text_cfg"]:
+            self.model.text.config.save_pretrained(folder / _TEXT_MODEL)
+        if hasattr(self.tokenizer, "tokenizer"):
+            self.tokenizer.save_pretrained(folder)
+
+    def _preprocess(self, image: Image) -> Any:
+        return self.transform(image).unsqueeze(0)
+
+    def _features(self, batch: Any) -> Any:
+        return self.model.encode_image(batch, normalize=True)
+
+
+def _load(
+    source: ModelSource,
+    device: str,
+    expected: Spec | None,
+    *,
+    views: Sequence[str] = (CENTRE,),
+) -> ClipEncoder:
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+    from PIL import Image
+
+    config = _read_config(source)
+    towers = config["model_cfg"]
+    tokenizer = _tokenizer(source, towers["text_cfg"])
+    changed = _text_tower(source, towers["text_cfg"])
+    try:
+        with quiet_loading(), kept_generator(), _untouched_logging():
+            model = open_clip.create_model(
+                f"local-dir:{source.folder}",
+                precision="fp32",
+                require_pretrained=True,
+                **changed,
+            )
+        preprocessing = _preprocessing(model, expected)
+        transform = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
+    except Exception as error:  # whatever the library finds wrong with the files
+        raise unloadable(source, error) from error
+    pooling: Spec = {"output": "image features", "normalize": True}
+    pooling["views"] = list(views)
+    if expected is not None:
+        pooling = expected["pooling"]
+    spec = encoder_spec(
+        source, model, frozenset(), preprocessing, pooling, None, expected
+    )
+    encoder = ClipEncoder(model, tokenizer, transform, config, spec, device=device)
+    return tried(source, encoder, Image.new("RGB", (32, 32)))
+
+
+LOADERS[ClipEncoder] = _load
+
+
+def _preprocessing(model: Any, expected: Spec | None) -> Spec:
+    """Return the settings of the preprocessing, as plain JSON."""
+    from open_clip import get_model_preprocess_cfg
+
+    if expected is not None:
+        return dict(expected["preprocessing"])
+    settings: Spec = json.loads(json.dumps(get_model_preprocess_cfg(model)))
+    return settings
+
+
+def _read_config(source: ModelSource) -> dict[str, Any]:
+    """Return the model's configuration, if all that it names is in reach."""
+    path = source.folder / OPEN_CLIP.config
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        towers = config["model_cfg"]
+        text, vision = towers["text_cfg"], towers["vision_cfg"]
+        trunk = vision.get("timm_model_name") or ""
+        if not isinstance(text, dict) or not isinstance(towers["embed_dim"], int):
+            raise TypeError("embed_dim or text_cfg is of another kind")
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        problem = f"its {OPEN_CLIP.config} does not describe a model ({error!r})"
+        raise unloadable(source, ValueError(problem)) from error
+    if ":" in trunk:
+        problem = f"its image tower {trunk!r} would have to be fetched"
+        raise unloadable(source, ValueError(problem))
+    return config
+
+
+def _tokenizer(source: ModelSource, text: dict[str, Any]) -> Any:
+    import open_clip
+
+    name = text.get("hf_tokenizer_name")
+    options = {"local_files_only": True, "trust_remote_code": False} if name else {}
+    try:
+        with quiet_loading(), _untouched_logging():
+            tokenizer = open_clip.get_tokenizer(f"local-dir:{source.folder}", **options)
+    except Exception as error:  # whatever transformers finds wrong with the files
+        problem = (
+            f"its tokenizer {name!r} is not in its folder, or does not load; on a "
+            f"machine with a network AutoTokenizer.from_pretrained({name!r})"
+            f".save_pretrained(FOLDER) writes it there"
+        )
+        raise unloadable(source, ValueError(problem)) from error
+    if name:
+        check_tokenizer_files(source, tokenizer.tokenizer)
+    return tokenizer
+
+
+def _text_tower(source: ModelSource, text: dict[str, Any]) -> dict[str, Any]:
+    """Return what to change for a text tower of transformers: where its config is."""
+    name = text.get("hf_model_name")
+    if not name:
+        return {}
+    folder = source.folder / _TEXT_MODEL
+    if not (folder / _TEXT_CONFIG.config).is_file():
+        if source.revision is None:
+            problem = (
+                f"the configuration of its text model {name!r} is not in its folder "
+                f"{_TEXT_MODEL!r}; on a machine with a network AutoConfig."
+                f"from_pretrained({name!r}).save_pretrained('{_TEXT_MODEL}') writes it"
+            )
+            raise unloadable(source, ValueError(problem))
+        folder = locate_model(
+            name, files=_TEXT_CONFIG, local_files_only=not source.may_fetch
+        ).folder
+    if "auto_map" in json.loads((folder / _TEXT_CONFIG.config).read_bytes()):
+        problem = f"its text model {name!r} brings Python code of its own"
+        raise unloadable(source, ValueError(problem))
+    return {"text_cfg": text | {"hf_model_name": str(folder)}}
+
+
+@contextmanager
+def _untouched_logging() -> Iterator[None]:
+    """Keep open_clip, which logs through the root logger, from giving it a handler."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+
+from mmevent._clip_encoder import ClipEncoder
+from mmevent._loading import load_encoder
+from mmevent.exceptions import ModelUnavailableError
+
+
+@pytest.fixture
+def encoder(tiny_clip_model: str) -> ClipEncoder:
+    return load_encoder(ClipEncoder, tiny_clip_model)
+
+
+def _edit(folder: Path, change: Any) -> Path:
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+    return folder
+
+
+def test_features_are_those_of_open_clip(
+    encoder: ClipEncoder, tiny_clip_model: str, pictures: list[Image.Image]
+) -> None:
+    import open_clip
+    import torch
+
+    name = f"local-dir:{tiny_clip_model}"
+    model, _, transform = open_clip.create_model_and_transforms(name)
+    model.eval()
+    with torch.inference_mode():
+        batch = torch.stack([transform(picture) for picture in pictures])
+        images = model.encode_image(batch, normalize=True).numpy()
+        tokens = open_clip.get_tokenizer(name)(["a dog", "a cat"])
+        texts = model.encode_text(tokens, normalize=True).numpy()
+    assert_allclose(encoder.encode(pictures), images, atol=1e-5)
+    assert_allclose(encoder.encode_texts(["a dog", "a cat"]), texts, atol=1e-5)
+    assert_allclose(np.linalg.norm(images, axis=1), 1, rtol=1e-5)
+    assert encoder.scale == pytest.approx(float(model.logit_scale.detach().exp()))
+
+
+def test_a_text_is_encoded_once(encoder: ClipEncoder) -> None:
+    before = encoder.n_texts_encoded
+    rows = encoder.encode_texts(["once", "twice", "once"])
+    assert encoder.n_texts_encoded == before + 2
+    assert_array_equal(rows[0], rows[2])
+    assert_array_equal(encoder.encode_texts(["twice"])[0], rows[1])
+    assert encoder.n_texts_encoded == before + 2
+
+
+def test_the_spec_holds_the_models_own_preprocessing(
+    encoder: ClipEncoder, tiny_clip_model: str, changed_copy: Any
+) -> None:
+    spec = encoder.spec
+    assert json.loads(json.dumps(spec)) == spec
+    assert spec["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+    assert spec["preprocessing"]["std"] == [0.25, 0.25, 0.25]
+    assert spec["pooling"]["normalize"] is True
+    assert (spec["dtype"], spec["max_length"]) == ("float32", None)
+    folder = changed_copy(tiny_clip_model)
+    _edit(folder, lambda config: config["preprocess_cfg"].update(std=[0.5] * 3))
+    other = load_encoder(ClipEncoder, str(folder))
+    assert other.spec["weights_sha256"] == spec["weights_sha256"]
+    assert other.identity != encoder.identity
+    again = load_encoder(ClipEncoder, str(folder), expected=spec)
+    assert again.spec["preprocessing"] == spec["preprocessing"]
+
+
+def test_an_image_that_gives_no_numbers_marks_its_own_row(
+    encoder: ClipEncoder, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = encoder.encode(pictures[:5])
+    original = encoder.transform
+
+    def spoilt(image: Image.Image) -> Any:
+        pixels = original(image)
+        return pixels * np.nan if image is pictures[2] else pixels
+
+    monkeypatch.setattr(encoder, "transform", spoilt)
+    rows = encoder.encode(pictures[:5])
+    assert np.isnan(rows[2]).all()
+    assert_allclose(np.delete(rows, 2, 0), np.delete(expected, 2, 0), atol=1e-6)
+
+
+def test_a_saved_encoder_is_the_same(
+    encoder: ClipEncoder, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    encoder.save(tmp_path / "saved")
+    again = load_encoder(ClipEncoder, str(tmp_path / "saved"))
+    assert again.identity == encoder.identity
+    assert_allclose(again.encode(pictures), encoder.encode(pictures), atol=1e-6)
+    assert not list((tmp_path / "saved").glob("*.bin"))
+
+
+def test_loading_changes_no_random_state_and_no_logging(
+    tiny_clip_model: str, changed_copy: Any
+) -> None:
+    import torch
+
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    for handler in handlers:
+        root.removeHandler(handler)
+    state = torch.get_rng_state()
+    try:
+        load_encoder(ClipEncoder, str(changed_copy(tiny_clip_model)))
+        assert root.handlers == []
+    finally:
+        for handler in handlers:
+            root.addHandler(handler)
+    assert root.level == level
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# Folders that do not serve
+
+
+def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
+    words = r"open_clip_config\.json is missing .* or write it from open_clip's model"
+    with pytest.raises(ModelUnavailableError, match=words):
+        load_encoder(ClipEncoder, str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["open_clip_pytorch_model.bin", "weights.pth", "a.pt"])
+def test_a_checkpoint_that_is_a_pickle_is_refused_with_the_way_to_convert_it(
+    tiny_clip_model: str, changed_copy: Any, name: str
+) -> None:
+    folder = changed_copy(tiny_clip_model)
+    (folder / "open_clip_model.safetensors").rename(folder / name)
+    words = (
+        r"open_clip_model\.safetensors is missing, and pickled weights .* are refused "
+        r".* safetensors\.torch\.save_model"
+    )
+    with pytest.raises(ModelUnavailableError, match=words):
+        load_encoder(ClipEncoder, str(folder))
+
+
+def test_a_pickle_beside_safetensors_is_never_read(
+    tiny_clip_model: str, changed_copy: Any, encoder: ClipEncoder
+) -> None:
+    folder = changed_copy(tiny_clip_model)
+    for name in ("open_clip_pytorch_model.bin", "aaa.pth"):
+        (folder / name).write_bytes(b"no pickle")
+    assert load_encoder(ClipEncoder, str(folder)).identity == encoder.identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.pop("model_cfg"),
+        lambda config: config["model_cfg"].pop("text_cfg"),
+        lambda config: config["model_cfg"].update(text_cfg=[]),
+        lambda config: config["model_cfg"].update(embed_dim="x"),
+        lambda config: config["model_cfg"].update(vision_cfg=3),
+    ],
+)
+def test_a_config_that_describes_no_model_is_refused(
+    tiny_clip_model: str, changed_copy: Any, change: Any
+) -> None:
+    folder = _edit(changed_copy(tiny_clip_model), change)
+    with pytest.raises(ModelUnavailableError, match="does not describe a model"):
+        load_encoder(ClipEncoder, str(folder))
+
+
+def test_weights_that_do_not_fit_are_refused(
+    tiny_clip_model: str, changed_copy: Any
+) -> None:
+    folder = changed_copy(tiny_clip_model)
+    _edit(folder, lambda config: config["model_cfg"]["vision_cfg"].update(layers=2))
+    with pytest.raises(ModelUnavailableError, match="that open_clip loads without cod"):
+        load_encoder(ClipEncoder, str(folder))
+
+
+@pytest.mark.parametrize(
+    "change", [{"interpolation": "nearest"}, {"resize_mode": "x"}, {"mode": "L"}]
+)
+def test_a_preprocessing_that_is_not_known_is_refused(
+    tiny_clip_model: str, changed_copy: Any, change: dict[str, str]
+) -> None:
+    folder = changed_copy(tiny_clip_model)
+    _edit(folder, lambda config: config["preprocess_cfg"].update(change))
+    with pytest.raises(ModelUnavailableError, match="cannot be loaded: AssertionErr"):
+        load_encoder(ClipEncoder, str(folder))
+    spec = load_encoder(ClipEncoder, tiny_clip_model).spec
+    other = spec | {"preprocessing": spec["preprocessing"] | change}
+    with pytest.raises(ModelUnavailableError, match="cannot be loaded: AssertionErr"):
+        load_encoder(ClipEncoder, tiny_clip_model, expected=other)
+
+
+def test_an_image_tower_from_elsewhere_is_refused(
+    tiny_clip_model: str, changed_copy: Any
+) -> None:
+    tower = {"timm_model_name": "hf-hub:someone/tower", "image_size": 16}
+    folder = _edit(
+        changed_copy(tiny_clip_model),
+        lambda config: config["model_cfg"].update(vision_cfg=tower),
+    )
+    with pytest.raises(
+        ModelUnavailableError, match="tower .* would have to be fetched"
+    ):
+        load_encoder(ClipEncoder, str(folder))
+
+
+# Text towers and tokenizers of transformers
+
+
+@pytest.fixture
+def multilingual(tiny_text_model: str, write_clip: Any, tmp_path: Path) -> Path:
+    """Folder of a CLIP whose text tower and tokenizer are those of transformers."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = tmp_path / "multilingual"
+    AutoTokenizer.from_pretrained(tiny_text_model).save_pretrained(folder)
+    AutoConfig.from_pretrained(tiny_text_model).save_pretrained(folder / "text_model")
+    text = {"hf_tokenizer_name": "us/words", "hf_proj_type": "linear"}
+    write_clip(
+        folder,
+        text
+        | {"hf_model_name": str(folder / "text_model"), "context_length": 12}
+        | {"hf_model_pretrained": False, "hf_pooler_type": "mean_pooler"},
+    )
+    _edit(
+        folder,
+        lambda config: config["model_cfg"]["text_cfg"].update(hf_model_name="us/text"),
+    )
+    return folder
+
+
+def test_a_text_tower_of_transformers_is_read_from_the_folder(
+    multilingual: Path, tmp_path: Path
+) -> None:
+    encoder = load_encoder(ClipEncoder, str(multilingual))
+    rows = encoder.encode_texts(["protest in the city", "a dog"])
+    assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
+    assert encoder.n_tokens("protest in the city") == 6
+    encoder.save(tmp_path / "saved")
+    again = load_encoder(ClipEncoder, str(tmp_path / "saved"))
+    assert again.identity == encoder.identity
+    assert_allclose(again.encode_texts(["a dog"])[0], rows[1], atol=1e-6)
+
+
+def test_tokens_of_another_mode_are_counted(multilingual: Path) -> None:
+    encoder = load_encoder(ClipEncoder, str(multilingual))
+    encoder.tokenizer.tokenizer_mode = "clips"
+    assert encoder.n_tokens("protest in the city") == 7
+
+
+def test_a_folder_without_its_tokenizer_is_refused(multilingual: Path) -> None:
+    for path in multilingual.glob("*tok*"):
+        path.unlink()
+    words = r"its tokenizer('s file is missing| 'us/words' is not in its folder)"
+    with pytest.raises(ModelUnavailableError, match=words):
+        load_encoder(ClipEncoder, str(multilingual))
+
+
+def test_a_tokenizer_that_does_not_load_is_refused(multilingual: Path) -> None:
+    (multilingual / "tokenizer.json").write_text("{")
+    words = r"'us/words' is not in its folder.*AutoTokenizer\.from_pretrained"
+    with pytest.raises(ModelUnavailableError, match=words):
+        load_encoder(ClipEncoder, str(multilingual))
+
+
+def test_a_folder_without_the_config_of_its_text_tower_is_refused(
+    multilingual: Path,
+) -> None:
+    (multilingual / "text_model" / "config.json").unlink()
+    words = r"configuration of its text model 'us/text' is not .*AutoConfig\.from_pre"
+    with pytest.raises(ModelUnavailableError, match=words):
+        load_encoder(ClipEncoder, str(multilingual))
+
+
+def test_a_text_tower_with_code_of_its_own_is_refused(multilingual: Path) -> None:
+    path = multilingual / "text_model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {}}))
+    with pytest.raises(ModelUnavailableError, match="brings Python code of its own"):
+        load_encoder(ClipEncoder, str(multilingual))
+
+
+def test_the_config_of_a_text_tower_is_found_in_the_hubs_cache(
+    multilingual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    (tmp_path / "text").mkdir()
+    (multilingual / "text_model").rename(tmp_path / "text" / "moved")
+    for name, folder in (("clip", multilingual), ("text", tmp_path / "text" / "moved")):
+        repository = tmp_path / f"models--us--{name}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("a" * 40)
+        (repository / "snapshots").mkdir()
+        folder.rename(repository / "snapshots" / ("a" * 40))
+    encoder = load_encoder(ClipEncoder, "us/clip", local_files_only=True)
+    assert encoder.encode_texts(["a dog"]).shape == (1, 16)
