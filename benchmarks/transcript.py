@@ -57,7 +57,7 @@ def run_step(command: str, folder: Path) -> tuple[str, float]:
     result = subprocess.run(
         [sys.executable, "-m", "mmevent.cli", *shlex.split(command)[1:]],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "MMEVENT_CACHE": "off"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
