@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmevent._console import name_columns, named_cache, named_columns, start_session
+from mmevent._console import name_columns, named_columns, start_session
 from mmevent._options import CACHE, TAG, examples, takes
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ def cache(action: str, cache_file: str | None) -> None:
     """
     from mmevent._disk_cache import disk_store
 
-    with named_cache(cache_file):
-        store = disk_store("auto")
+    store = disk_store(cache_file or "auto")
     if store is None:
         click.echo("No cache: it is off.")
         return

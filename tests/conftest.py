@@ -343,3 +343,19 @@ def text_branch() -> Any:
 def image_branch() -> Any:
     """An unfitted image branch that learns from colours, without any model."""
     return ColourBranch()
+
+
+@pytest.fixture
+def encoded_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that an encoder is given, in order, but for a load's first try."""
+    from mmevent._encoding import TextEncoder
+
+    given: list[str] = []
+    forward = TextEncoder._forward
+
+    def watched(self: TextEncoder, items: list[str]) -> Any:
+        given.extend(item for item in items if item != "a text")
+        return forward(self, items)
+
+    monkeypatch.setattr(TextEncoder, "_forward", watched)
+    return given

@@ -17,7 +17,6 @@ from sklearn.base import clone
 
 from mmevent import TextClassifier, _disk_cache
 from mmevent._disk_cache import DiskStore, default_path, disk_store
-from mmevent._encoding import TextEncoder
 from mmevent.exceptions import InputError, MmeventWarning
 
 WIDTH = 16
@@ -333,46 +332,32 @@ def test_what_names_no_file_is_refused(cache: Any) -> None:
 # Used by the branches
 
 
-@pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that an encoder is given, but for a load's first try."""
-    given: list[str] = []
-    forward = TextEncoder._forward
-
-    def watched(self: TextEncoder, items: list[str]) -> Any:
-        given.extend(item for item in items if item != "a text")
-        return forward(self, items)
-
-    monkeypatch.setattr(TextEncoder, "_forward", watched)
-    return given
-
-
 def test_a_second_fit_and_a_prediction_encode_nothing(
-    tiny_text_model: str, tmp_path: Path, encoded: list[str]
+    tiny_text_model: str, tmp_path: Path, encoded_texts: list[str]
 ) -> None:
     texts = [f"{'a march' if i % 2 else 'my dog'} {i}" for i in range(40)]
     y = np.arange(40) % 2
     branch = TextClassifier(model=tiny_text_model, cache=tmp_path / "cache.sqlite")
     first = branch.fit(texts, y).predict_proba(texts)
-    assert sorted(encoded) == sorted(texts)
-    encoded.clear()
+    assert sorted(encoded_texts) == sorted(texts)
+    encoded_texts.clear()
     again = clone(branch).fit(texts, y)
     np.testing.assert_array_equal(
         again.predict_proba([*texts, "news"]),
         [*first, again.predict_proba(["news"])[0]],
     )
-    assert encoded == ["news"]
+    assert encoded_texts == ["news"]
 
 
 def test_an_encoder_with_other_settings_does_not_get_the_same_vectors(
-    tiny_text_model: str, tmp_path: Path, encoded: list[str]
+    tiny_text_model: str, tmp_path: Path, encoded_texts: list[str]
 ) -> None:
     texts = [f"{'a march in the city' if i % 2 else 'my dog'} {i}" for i in range(12)]
     y = np.arange(12) % 2
     cache = tmp_path / "cache.sqlite"
     TextClassifier(model=tiny_text_model, cache=cache).fit(texts, y)
     TextClassifier(model=tiny_text_model, cache=cache, max_length=4).fit(texts, y)
-    assert sorted(encoded) == sorted([*texts, *texts])
+    assert sorted(encoded_texts) == sorted([*texts, *texts])
 
 
 def test_a_cache_that_fails_changes_no_result(

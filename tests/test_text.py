@@ -44,20 +44,6 @@ def fitted(tiny_text_model: str, texts: list[str]) -> TextClassifier:
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every text that an encoder is given, in order, but for a load's first try."""
-    given: list[str] = []
-    forward = TextEncoder._forward
-
-    def watched(self: TextEncoder, items: list[str]) -> Any:
-        given.extend(item for item in items if item != "a text")
-        return forward(self, items)
-
-    monkeypatch.setattr(TextEncoder, "_forward", watched)
-    return given
-
-
-@pytest.fixture
 def with_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the encoder's output for texts with "%" not finite."""
     forward = TextEncoder._forward
@@ -188,14 +174,14 @@ def test_rows_that_do_not_fit_are_refused(
 def test_a_wrong_parameter_is_named_before_anything_is_encoded(
     tiny_text_model: str,
     texts: list[str],
-    encoded: list[str],
+    encoded_texts: list[str],
     parameter: str,
     value: Any,
 ) -> None:
     branch = TextClassifier(model=tiny_text_model).set_params(**{parameter: value})
     with pytest.raises(InputError, match=f"`{parameter}` must be"):
         branch.fit(texts, Y)
-    assert encoded == []
+    assert encoded_texts == []
 
 
 def test_an_unknown_model_is_refused(texts: list[str]) -> None:
@@ -386,14 +372,14 @@ def test_a_head_of_ones_own_gives_probabilities(
 
 
 def test_each_distinct_text_is_encoded_once_by_a_fit(
-    tiny_text_model: str, texts: list[str], encoded: list[str]
+    tiny_text_model: str, texts: list[str], encoded_texts: list[str]
 ) -> None:
     TextClassifier(model=tiny_text_model).fit(texts + texts[:20], [*Y, *Y[:20]])
-    assert sorted(encoded) == sorted(texts)
+    assert sorted(encoded_texts) == sorted(texts)
 
 
 def test_a_memo_is_shared_by_clones_ensembles_and_threads(
-    tiny_text_model: str, texts: list[str], encoded: list[str]
+    tiny_text_model: str, texts: list[str], encoded_texts: list[str]
 ) -> None:
     branch = TextClassifier(model=tiny_text_model)
     ensemble = VotingClassifier(
@@ -410,15 +396,15 @@ def test_a_memo_is_shared_by_clones_ensembles_and_threads(
         jobs = (delayed(clone(branch).fit)(texts[i:], Y[i:]) for i in range(4))
         Parallel(n_jobs=2, backend="threading")(jobs)
         copy.deepcopy(branch).fit(texts, Y).predict(texts)
-    assert sorted(encoded) == sorted(texts)
+    assert sorted(encoded_texts) == sorted(texts)
 
 
 def test_a_prediction_outside_a_memo_is_forgotten(
-    fitted: TextClassifier, encoded: list[str]
+    fitted: TextClassifier, encoded_texts: list[str]
 ) -> None:
     fitted.predict(["a march"])
     fitted.predict(["a march"])
-    assert encoded == ["a march"] * 2
+    assert encoded_texts == ["a march"] * 2
 
 
 def test_a_prediction_after_fit_loads_nothing(
