@@ -37,7 +37,7 @@ _SCHEMA = (
     "item BLOB NOT NULL, vector BLOB NOT NULL, checksum INTEGER NOT NULL, "
     "UNIQUE (encoder, item))",
 )
-_ITEMS_A_QUERY = 1000
+_ITEMS_A_QUERY = 500  # with the encoder fewer than the 999 of an older SQLite
 _KEPT_WHEN_FULL = 0.9
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _REASONS = {
@@ -75,7 +75,14 @@ def disk_store(cache: str | os.PathLike[str] | None) -> DiskStore | None:
             f"cache={cache!r} names no file: expected 'auto', a path, or None for no "
             f"cache on disk. Pass one of them."
         )
-    return DiskStore(Path(cache).expanduser().absolute())
+    path = Path(cache).expanduser().absolute()
+    if path.is_dir():
+        raise InputError(
+            f"cache={str(cache)!r} is a folder: expected a file, which is made if it "
+            f"is not there. Name one in it, such as "
+            f"{str(path / default_path().name)!r}."
+        )
+    return DiskStore(path)
 
 
 @dataclass(frozen=True)
@@ -255,8 +262,9 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
     try:
         application, version, tables = _identify(connection)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
-            raise _not_ours(path, "it is no SQLite file") from error
+        if error.sqlite_errorcode & 0xFF in _DAMAGED and not _has_our_header(path):
+            reason = "it is no SQLite file, or a damaged one"
+            raise _not_ours(path, reason) from error
         raise
     if (application, version, tables) == (0, 0, 0):
         return
@@ -264,6 +272,12 @@ def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
         raise _not_ours(path, "another program wrote it")
     if version > FORMAT_VERSION:
         raise _NewerVersionError
+
+
+def _has_our_header(path: Path) -> bool:
+    """Tell from the file itself, which the rest of it may be too damaged to say."""
+    with path.open("rb") as file:
+        return file.read(72)[68:] == APPLICATION_ID.to_bytes(4, "big")
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

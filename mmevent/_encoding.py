@@ -66,8 +66,7 @@ class Encoder(ABC):
     @property
     def identity(self) -> str:
         """SHA-256 over weights, preprocessing, pooling, length and dtype."""
-        facts = {k: v for k, v in self.spec.items() if k not in ("model", "revision")}
-        return json_hash({"kind": self.kind, **facts})
+        return spec_identity(self.kind, self.spec)
 
     def encode(
         self,
@@ -428,6 +427,16 @@ def _bounded(image: Image) -> Image:
     cut = min(width, longest), min(height, longest)
     left, top = (width - cut[0]) // 2, (height - cut[1]) // 2
     return image.crop((left, top, left + cut[0], top + cut[1]))
+
+
+def spec_identity(kind: str, spec: Spec) -> str:
+    """Hash all that determines an encoder's output: not its name or its place.
+
+    Embeddings on the disk stand under it: a change of what is done to an item before
+    the model sees it must show in the spec.
+    """
+    facts = {k: v for k, v in spec.items() if k not in ("model", "revision")}
+    return json_hash({"kind": kind, **facts})
 
 
 def json_hash(value: object) -> str:

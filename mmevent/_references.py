@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmevent._encoding import json_hash
+from mmevent._encoding import spec_identity
 from mmevent._folder import ENCODERS
 from mmevent._frozen import FrozenClassifier
 from mmevent._hub import resolve_device
@@ -125,13 +125,7 @@ def use_this_machine(*values: Any) -> None:
 
 
 def _identity(branch: FrozenClassifier) -> str:
-    """Hash of all that determines the output of a fitted branch's encoder."""
-    facts = {
-        name: value
-        for name, value in branch.encoder_spec_.items()
-        if name not in ("model", "revision")
-    }
-    return json_hash({"kind": branch._encoder_class.kind, **facts})
+    return spec_identity(branch._encoder_class.kind, branch.encoder_spec_)
 
 
 def _settings(branch: FrozenClassifier) -> tuple[Any, ...]:

@@ -302,6 +302,11 @@ def _run(
     """Return the position of each usable image, and what the network says of it."""
     from tqdm import tqdm
 
+    if isinstance(sources, (str, bytes)):
+        raise InputError(
+            f"images is one {type(sources).__name__}: expected a sequence of images, "
+            f"got {sources[:40]!r}. Put it into a list."
+        )
     images = Images(
         list(sources), image_root=image_root, allow_outside_root=allow_outside_root
     ).scan(verbose=verbose)

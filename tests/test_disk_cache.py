@@ -167,7 +167,7 @@ for i in itertools.count():
 # What can be wrong with the file
 
 
-@pytest.mark.parametrize("kind", ["text", "database"])
+@pytest.mark.parametrize("kind", ["text", "database", "damaged database"])
 def test_a_file_of_somebody_elses_is_refused_and_left_alone(
     store: DiskStore, kind: str
 ) -> None:
@@ -178,6 +178,9 @@ def test_a_file_of_somebody_elses_is_refused_and_left_alone(
         with sqlite3.connect(store.path) as connection:
             connection.execute("CREATE TABLE chapters (text)")
         connection.close()
+        if kind == "damaged database":
+            content = store.path.read_bytes()
+            store.path.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
     before = store.path.read_bytes()
     for use in (
         lambda: store.get_many("encoder", ["a"]),
@@ -321,6 +324,11 @@ def test_the_environment_or_the_parameter_names_another_or_none(
     assert given is not None
     assert named.path == tmp_path / "named.sqlite"
     assert given.path == tmp_path / "given.sqlite"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a folder: .*embeddings\.sqlite"):
+        disk_store(tmp_path)
 
 
 @pytest.mark.parametrize("cache", [True, 3, ["a"]], ids=repr)

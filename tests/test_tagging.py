@@ -112,6 +112,12 @@ def test_a_threshold_of_objects_is_checked(threshold: float) -> None:
         detect([], "model", threshold=threshold)
 
 
+@pytest.mark.parametrize("images", ["photo.jpg", b"content"], ids=["path", "bytes"])
+def test_one_image_is_no_sequence(tiny_image_model: str, images: Any) -> None:
+    with pytest.raises(InputError, match="expected a sequence of images.*into a list"):
+        tag(images, tiny_image_model)
+
+
 def test_a_model_of_another_kind_is_refused(
     tiny_image_model: str, pictures: list[Image.Image]
 ) -> None:
