@@ -14,8 +14,10 @@ import pandas as pd
 from benchmarks._common import data_folder, model_folder, result_header, write_result
 from benchmarks._estimates import show
 from mmevent._disk_cache import DiskStore
-from mmevent._encoding import VIEWS, ImageEncoder, TextEncoder, embed
+from mmevent._encoding import embed
+from mmevent._image_encoder import VIEWS, ImageEncoder
 from mmevent._loading import load_encoder
+from mmevent._text_encoder import TextEncoder
 from mmevent.image_io import Images
 from mmevent.posts import flatten_images, to_posts
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._encoding import CENTRE, Spec, ViewEncoder, full_precision, write_json
+from mmevent._encoding import Spec, full_precision, write_json
 from mmevent._hub import (
     OPEN_CLIP,
     ModelFiles,
@@ -20,6 +20,7 @@ from mmevent._hub import (
     quiet_loading,
     unloadable,
 )
+from mmevent._image_encoder import CENTRE, ViewEncoder
 from mmevent._loading import (
     LOADERS,
     check_tokenizer_files,

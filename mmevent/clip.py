@@ -15,7 +15,7 @@ from mmevent._clip_names import (
     DEFAULT_CLIP_PRETRAINED,
     clip_reference,
 )
-from mmevent._encoding import VIEWS
+from mmevent._image_encoder import VIEWS
 from mmevent._prompts import PromptHead, check_lengths, text_features
 from mmevent._validation import check_labels
 from mmevent.exceptions import MmeventWarning

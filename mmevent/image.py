@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._encoding import VIEWS, ImageEncoder
 from mmevent._frozen import FrozenClassifier
+from mmevent._image_encoder import VIEWS, ImageEncoder
 from mmevent.exceptions import InputError
 from mmevent.image_io import Images
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmevent._hub import locate_model, quiet_loading, resolve_device
-from mmevent._loading import from_pretrained, image_processor, incomplete
+from mmevent._image_encoder import image_processor
+from mmevent._loading import from_pretrained, incomplete
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.image_io import Images, Source
 

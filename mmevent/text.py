@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from mmevent._encoding import TextEncoder
 from mmevent._frozen import FrozenClassifier
+from mmevent._text_encoder import TextEncoder
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:

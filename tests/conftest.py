@@ -348,7 +348,7 @@ def image_branch() -> Any:
 @pytest.fixture
 def encoded_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text that an encoder is given, in order, but for a load's first try."""
-    from mmevent._encoding import TextEncoder
+    from mmevent._text_encoder import TextEncoder
 
     given: list[str] = []
     forward = TextEncoder._forward

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mmevent._cache import MemoryStore, active_store, shared_memo
-from mmevent._encoding import TextEncoder
 from mmevent._loading import load_encoder
+from mmevent._text_encoder import TextEncoder
 
 
 def test_a_store_returns_only_what_it_was_given() -> None:

@@ -39,8 +39,9 @@ from mmevent import (
     duplicate_groups,
     fuse,
 )
-from mmevent._encoding import VIEWS, ImageEncoder, TextEncoder
+from mmevent._image_encoder import VIEWS, ImageEncoder
 from mmevent._loading import load_encoder
+from mmevent._text_encoder import TextEncoder
 from mmevent.exceptions import (
     InputError,
     ModelUnavailableError,

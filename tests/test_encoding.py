@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from mmevent._cache import shared_memo
-from mmevent._encoding import ImageEncoder, TextEncoder, embed, json_hash
+from mmevent._encoding import embed, json_hash
+from mmevent._image_encoder import ImageEncoder
 from mmevent._loading import load_encoder
+from mmevent._text_encoder import TextEncoder
 
 
 def _keys(images: list[Image.Image]) -> list[str]:

@@ -22,7 +22,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
 
 from mmevent._cache import shared_memo
-from mmevent._encoding import ImageEncoder
+from mmevent._image_encoder import ImageEncoder
 from mmevent._loading import load_encoder
 from mmevent.exceptions import (
     InputError,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmevent._encoding import ImageEncoder, TextEncoder
+from mmevent._image_encoder import ImageEncoder
 from mmevent._loading import load_encoder
+from mmevent._text_encoder import TextEncoder
 from mmevent.exceptions import InputError, ModelUnavailableError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmevent._encoding import TextEncoder
 from mmevent._loading import load_encoder
+from mmevent._text_encoder import TextEncoder
 from mmevent.exceptions import ModelUnavailableError
 
 NAMES = ("Transformer", "Pooling", "Normalize")

@@ -27,7 +27,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
 
 from mmevent._cache import shared_memo
-from mmevent._encoding import TextEncoder
+from mmevent._text_encoder import TextEncoder
 from mmevent.exceptions import (
     InputError,
     ModelUnavailableError,
@@ -410,9 +410,9 @@ def test_a_prediction_outside_a_memo_is_forgotten(
 def test_a_prediction_after_fit_loads_nothing(
     fitted: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmevent import _loading
+    from mmevent import _text_encoder
 
-    monkeypatch.setattr(_loading, "from_pretrained", None)
+    monkeypatch.setattr(_text_encoder, "from_pretrained", None)
     expected = fitted.predict_proba(texts)
     assert_array_equal(copy.deepcopy(fitted).predict_proba(texts), expected)
     clone(fitted).fit(texts, Y)
