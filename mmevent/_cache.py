@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ _kept: set[Encoder] = set()
 _live: weakref.WeakValueDictionary[Hashable, Encoder] = weakref.WeakValueDictionary()
 
 
+_done: set[Path] = set()
+
+
 @contextmanager
 def shared_memo() -> Iterator[None]:
     """Keep and reuse every encoder and every embedding while the context is open.
@@ -66,12 +71,31 @@ def shared_memo() -> Iterator[None]:
             _store = MemoryStore()
     try:
         yield
+        if _depth == 1:
+            _remove_done()
     finally:
         with _lock:
             _depth -= 1
             if _depth == 0:
                 _store = None
                 _kept.clear()
+                _done.clear()
+
+
+def remove_at_end(folder: Path) -> None:
+    """Remove a folder when the last memo closes, unless an exception closes it.
+
+    What a fit has trained so far is thus there for its next attempt.
+    """
+    with _lock:
+        _done.add(folder)
+
+
+def _remove_done() -> None:
+    with _lock:
+        for folder in _done:
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(f"{folder}.lock").unlink(missing_ok=True)
 
 
 def active_store() -> EmbeddingStore | None:

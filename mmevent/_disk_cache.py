@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import warnings
 import zlib
@@ -116,6 +117,11 @@ class DiskStore:
     max_bytes: int = MAX_BYTES
     timeout: float = 30.0
 
+    @property
+    def training(self) -> Path:
+        """Folder of what trainings need to go on after an interruption."""
+        return Path(f"{self.path}-training")
+
     def get_many(self, identity: str, keys: Iterable[str]) -> dict[str, np.ndarray]:
         """Return the vectors of those `keys` that are kept."""
         wanted = {_digest(key): key for key in keys}
@@ -153,13 +159,14 @@ class DiskStore:
         return Usage(self.path, sum(path.stat().st_size for path in files), found)
 
     def clear(self) -> None:
-        """Remove the file, if it is ours."""
+        """Remove the file, if it is ours, and what trainings have left."""
         if self.path.exists():
             try:
                 self._connect(write=False).close()
             except (sqlite3.DatabaseError, _NewerVersionError):
                 pass  # ours, and damaged or newer: it may go
             self._remove()
+        shutil.rmtree(self.training, ignore_errors=True)
 
     def _files(self) -> list[Path]:
         return [Path(f"{self.path}{end}") for end in ("", "-wal", "-shm")]

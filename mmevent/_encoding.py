@@ -16,6 +16,7 @@ import numpy as np
 
 from mmevent._cache import EmbeddingStore, active_store
 from mmevent._hub import TRANSFORMERS, ModelFiles, quiet_loading
+from mmevent._memory import halved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 
 Spec = dict[str, Any]
+
+# Attributes of a branch that hold weights: its encoder, and what training changed.
+ENCODER, TRAINED = "_encoder", "_trained"
 
 # Batches after which new embeddings are kept; texts are sorted by length within them.
 _BATCHES_KEPT = 64
@@ -33,6 +37,7 @@ class Encoder(ABC):
 
     kind: str
     item: str  # what it encodes
+    n_views: int = 1  # of an item, whose features stand side by side
     files: ModelFiles = TRANSFORMERS
 
     def __init__(
@@ -70,10 +75,15 @@ class Encoder(ABC):
 
         rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
         with self.lock, torch.inference_mode(), full_precision():
-            order = self._order(items)
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
-                rows[batch] = self._forward([items[i] for i in batch])
+            left = self._order(items)
+            while left:
+                batch = left[:batch_size]
+                try:
+                    rows[batch] = self._forward([items[i] for i in batch])
+                except RuntimeError as error:
+                    batch_size = halved(len(batch), error, "encoding", "batch_size={}")
+                    continue
+                left = left[batch_size:]
                 self.n_encoded += len(batch)
                 progress(len(batch))
         rows[~finite_rows(rows)] = np.nan

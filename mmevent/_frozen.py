@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -14,7 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from mmevent._cache import shared_memo
 from mmevent._disk_cache import disk_store
-from mmevent._encoding import Encoder, embed, finite_rows
+from mmevent._encoding import (
+    ENCODER,
+    TRAINED,
+    Encoder,
+    Selected,
+    Spec,
+    embed,
+    finite_rows,
+)
 from mmevent._head import check_head, fit_head
 from mmevent._loading import load_encoder
 from mmevent.exceptions import InputError, UnusableInputWarning
@@ -25,6 +33,20 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Items = tuple[Sequence[Any], list[str], NDArray[np.bool_]]
+
+
+class Examples(NamedTuple):
+    """What a branch learns from: usable items, with their keys, and a row for each.
+
+    `groups` joins the caller's groups with identical items.
+    """
+
+    items: Sequence[Any]
+    keys: list[str]
+    embeddings: NDArray[np.float32]
+    labels: NDArray[Any]
+    weights: NDArray[np.float64] | None
+    groups: NDArray[np.intp]
 
 
 class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
@@ -71,29 +93,23 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _check_head(self) -> None:
         check_head(self.head, self.class_weight)
 
-    def _fit_head(
-        self,
-        encoder: Any,
-        rows: NDArray[np.float32],
-        labels: NDArray[Any],
-        weights: NDArray[np.float64] | None,
-        groups: NDArray[np.intp],
-    ) -> Any:
-        """Return a classifier of embeddings, fitted on these."""
-        return fit_head(
-            rows,
-            labels,
+    def _learn(self, encoder: Any, examples: Examples) -> tuple[Any, Any]:
+        """Return the encoder to use, and a classifier of its embeddings."""
+        head = fit_head(
+            examples.embeddings,
+            examples.labels,
             head=self.head,
             class_weight=self.class_weight,
-            sample_weight=weights,
-            groups=groups,
+            sample_weight=examples.weights,
+            groups=examples.groups,
             random_state=self.random_state,
         )
+        return encoder, head
 
     def _load_unfitted(self) -> Any:
         """Forget what was fitted, and load the encoder that the parameters name."""
         for name in list(vars(self)):
-            if name.endswith("_") or name == "_encoder":
+            if name.endswith("_") or name in (ENCODER, TRAINED):
                 delattr(self, name)
         return load_encoder(
             self._encoder_class,
@@ -122,23 +138,26 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
         with shared_memo():
             encoder = self._load_unfitted()
             rows = self._embed(encoder, items, keys)
-        finite = finite_rows(rows)
-        kept = np.flatnonzero(usable)[finite]
-        if len(kept) < len(usable):
-            _warn_unusable(encoder.item, len(usable) - len(kept), "left out of the fit")
-        if weights is not None:
-            positive = weights[kept] > 0
-            kept = kept[positive]
-            finite[finite] = positive
-        labels = _checked_classes(labels[kept], len(usable))
-        head = self._fit_head(
-            encoder,
-            rows[finite],
-            labels,
-            None if weights is None else weights[kept],
-            _joined([keys[i] for i in np.flatnonzero(finite)], group, kept),
-        )
-        self._keep(encoder, head)
+            finite = finite_rows(rows)
+            kept = np.flatnonzero(usable)[finite]
+            if len(kept) < len(usable):
+                n_lost = len(usable) - len(kept)
+                _warn_unusable(encoder.item, n_lost, "left out of the fit")
+            if weights is not None:
+                positive = weights[kept] > 0
+                kept = kept[positive]
+                finite[finite] = positive
+            chosen = np.flatnonzero(finite).tolist()
+            chosen_keys = [keys[i] for i in chosen]
+            examples = Examples(
+                Selected(items, chosen),
+                chosen_keys,
+                rows[finite],
+                _checked_classes(labels[kept], len(usable)),
+                None if weights is None else weights[kept],
+                _joined(chosen_keys, group, kept),
+            )
+            self._keep(*self._learn(encoder, examples))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return each item's probability of each class.
@@ -261,19 +280,23 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
 
     def _fitted_encoder(self) -> Any:
         """Return the encoder of `fit`, loaded again where this object lost it."""
-        encoder = getattr(self, "_encoder", None)
+        encoder = getattr(self, ENCODER, None)
         if encoder is None or encoder.spec != self.encoder_spec_:
-            encoder = load_encoder(
-                self._encoder_class,
-                self.encoder_spec_["model"],
-                revision=self.encoder_spec_["revision"],
-                device=self.device,
-                local_files_only=self.local_files_only,
-                verbose=self.verbose,
-                expected=self.encoder_spec_,
-            )
+            encoder = self._load(self.encoder_spec_)
             self._encoder = encoder
         return encoder
+
+    def _load(self, spec: Spec) -> Any:
+        """Load the encoder that a spec describes, and no other."""
+        return load_encoder(
+            self._encoder_class,
+            spec["model"],
+            revision=spec["revision"],
+            device=self.device,
+            local_files_only=self.local_files_only,
+            verbose=self.verbose,
+            expected=spec,
+        )
 
     def _batch_size(self) -> int:
         size: object = self.batch_size
@@ -289,7 +312,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the encoder, which is never copied or stored."""
         state = dict(super().__getstate__())
-        state.pop("_encoder", None)
+        state.pop(ENCODER, None)
         return state
 
     def __sklearn_tags__(self) -> Any:

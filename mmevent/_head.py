@@ -103,9 +103,13 @@ def balanced_weight(
 
 
 def grouped_folds(
-    y: NDArray[Any], groups: NDArray[Any], seed: int | None = None
+    y: NDArray[Any],
+    groups: NDArray[Any],
+    seed: int | None = None,
+    *,
+    n_folds: int = _N_FOLDS,
 ) -> list[Fold]:
-    """Split rows into 3 stratified folds that leave groups whole.
+    """Split rows into stratified folds that leave groups whole.
 
     There are fewer where the rarest class has fewer groups, and none below two.
     """
@@ -114,7 +118,7 @@ def grouped_folds(
     classes, codes = np.unique(y, return_inverse=True)
     names, group = np.unique(groups, return_inverse=True)
     spread = np.array([len(np.unique(group[codes == c])) for c in range(len(classes))])
-    n_folds = min(_N_FOLDS, int(spread.min()))
+    n_folds = min(n_folds, int(spread.min()))
     if n_folds < 2:
         return []
     shuffle: dict[str, Any] = {"shuffle": seed is not None, "random_state": seed}

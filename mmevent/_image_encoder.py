@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,9 @@ class ViewEncoder(Encoder):
     ) -> None:
         import torch
 
-        views = spec["pooling"]["views"]
+        self.n_views = len(spec["pooling"]["views"])
         super().__init__(
-            model, spec, device=device, width=width * len(views), missing=missing
+            model, spec, device=device, width=width * self.n_views, missing=missing
         )
         self.model.to(memory_format=torch.channels_last)
 
@@ -69,9 +70,7 @@ class ViewEncoder(Encoder):
             return None
 
     def _forward(self, items: list[Image]) -> Vectors:
-        names = self.spec["pooling"]["views"]
-        bounded = [_bounded(image) for image in items]
-        views = [[_view(image, name) for name in names] for image in bounded]
+        views = [self._views(image) for image in items]
         # A square picture is its own squeezed one, and is encoded once.
         distinct = list({id(view): view for row in views for view in row}.values())
         place = {id(view): i for i, view in enumerate(distinct)}
@@ -80,11 +79,16 @@ class ViewEncoder(Encoder):
             len(items), self.width
         )
 
+    def _views(self, image: Image) -> list[Image]:
+        bounded = _bounded(image)
+        return [_view(bounded, name) for name in self.spec["pooling"]["views"]]
+
     def _encode_views(self, items: list[Image], batch_size: int) -> Vectors:
         import torch
 
-        width = self.width // len(self.spec["pooling"]["views"])
-        rows = np.full((len(items), width), np.nan, dtype=np.float32)
+        rows = np.full(
+            (len(items), self.width // self.n_views), np.nan, dtype=np.float32
+        )
         by_shape: dict[Any, list[tuple[int, Any]]] = {}
         for i, image in enumerate(items):
             pixels = self._pixels(image)
@@ -116,10 +120,35 @@ class ImageEncoder(ViewEncoder):
         device: str,
         missing: frozenset[str] = frozenset(),
     ) -> None:
-        self.layer = model.get_submodule(spec["pooling"]["input_of"])
-        width = self.layer.in_features
+        width = model.get_submodule(spec["pooling"]["input_of"]).in_features
         super().__init__(model, spec, device=device, width=width, missing=missing)
         self.processor = processor
+
+    def example(self, image: Image, *, augment: bool) -> Any:
+        """Return a tensor of an image's views, or of one that is varied at random."""
+        import torch
+
+        if augment:
+            varied = _augmentation(self._side)(_bounded(image))
+            return self._preprocess(varied)
+        return torch.cat([self._preprocess(view) for view in self._views(image)])
+
+    def collate(self, examples: list[Any]) -> dict[str, Any]:
+        """Return the model's inputs for some images."""
+        import torch
+
+        return {"pixel_values": torch.cat(examples)}
+
+    def features(self, inputs: dict[str, Any]) -> Any:
+        """Return a tensor of one row a view."""
+        return self._features(inputs["pixel_values"])
+
+    @cached_property
+    def _side(self) -> int:
+        """Pixels of the model's input."""
+        from PIL import Image
+
+        return int(self._preprocess(Image.new("RGB", (32, 32))).shape[-1])
 
     def _save_preprocessing(self, folder: Path) -> None:
         self.processor.save_pretrained(folder)
@@ -129,14 +158,27 @@ class ImageEncoder(ViewEncoder):
 
     def _features(self, batch: Any) -> Any:
         seen: list[Any] = []
-        hook = self.layer.register_forward_pre_hook(
-            lambda layer, args: seen.append(args[0])
-        )
+        layer = self.model.get_submodule(self.spec["pooling"]["input_of"])
+        hook = layer.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
         try:
             self.model(pixel_values=batch)
         finally:
             hook.remove()
         return seen[0].flatten(1)
+
+
+@cache
+def _augmentation(side: int) -> Any:
+    """Return what varies a training picture: its section, its side, its colours."""
+    from torchvision.transforms import v2
+
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(side, scale=(0.4, 1.0)),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2),
+        ]
+    )
 
 
 def _view(image: Image, name: str) -> Image:

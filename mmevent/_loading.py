@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,6 +155,21 @@ def check_same(source: ModelSource, what: str, expected: str, found: str) -> Non
         f"again."
     )
     raise ModelUnavailableError(msg)
+
+
+def with_weights(encoder: EncoderT, weights: Mapping[str, Any]) -> EncoderT:
+    """Return an encoder with a model of its own, some of whose weights are others."""
+    import torch
+
+    other = copy(encoder)
+    other.model = deepcopy(encoder.model)
+    tensors = {name: torch.as_tensor(array) for name, array in weights.items()}
+    other.model.load_state_dict(tensors, strict=False)
+    other.spec = encoder.spec | {
+        "weights_sha256": _weights_hash(other.model, encoder.missing)
+    }
+    other.lock, other.n_encoded = threading.RLock(), 0
+    return other
 
 
 def _weights_hash(model: Any, missing: frozenset[str]) -> str:

@@ -16,6 +16,7 @@ from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.tree import BaseDecisionTree
 from sklearn.utils.metadata_routing import MetadataRequest
 
+from mmevent._encoding import ENCODER, TRAINED
 from mmevent.exceptions import ModelFolderError
 
 # What a folder may hold beside the estimators, arrays and plain values that skops
@@ -197,7 +198,7 @@ def _held(part: Any) -> Iterable[Any]:
     if isinstance(part, np.ndarray):
         return part.ravel().tolist() if part.dtype == object else ()
     attributes = getattr(part, "__dict__", {})
-    return [held for name, held in attributes.items() if name != "_encoder"]
+    return [held for name, held in attributes.items() if name not in (ENCODER, TRAINED)]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -241,6 +242,7 @@ def _simplify(value: Any) -> None:
     """Change, in a copy, what skops cannot write or writes slowly."""
     for part in walk(value):
         attributes = getattr(part, "__dict__", {})
+        attributes.pop(TRAINED, None)  # the encoder is saved by itself
         for name, attribute in attributes.items():
             if isinstance(attribute, os.PathLike):
                 attributes[name] = os.fspath(attribute)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmevent._console import within
+from mmevent._new_branches import PROBE, ZERO_SHOT, Trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,55 @@ FIT = [
         "--image",
         metavar="MODEL|none",
         help="Image encoder, likewise; none for no images.  "
-        "[default: microsoft/resnet-50]",
+        "[default: microsoft/resnet-50, or CLIP's ViT-B-32]",
+    ),
+    click.option(
+        "--image-branch",
+        type=click.Choice(["classifier", PROBE, ZERO_SHOT]),
+        default="classifier",
+        help="What judges images. classifier: a classification network; clip-probe: "
+        "CLIP's features, with a head that learns from the labels; clip-zero-shot: "
+        "CLIP's score by the descriptions of --event, which labels only calibrate.",
+    ),
+    click.option(
+        "--pretrained",
+        metavar="TAG",
+        help="With a CLIP branch: the weights of a name that open_clip knows.  "
+        "[default: laion2b_s34b_b79k]",
+    ),
+    click.option(
+        "--event",
+        metavar="NAME",
+        help="With clip-zero-shot: the event pack whose descriptions are compared, "
+        "such as protest, flood or fire.",
+    ),
+    click.option(
+        "--packs",
+        type=_PATH,
+        metavar="FILE",
+        help="With --event: a file of your own packs, in TOML.",
+    ),
+    click.option(
+        "--train-text",
+        type=Trained(),
+        default="head",
+        help="What of the text encoder learns from the labels: head, a classifier on "
+        "top of it; all of it; or its last N blocks. The last two take long without a "
+        "GPU.",
+    ),
+    click.option(
+        "--train-image",
+        type=Trained(),
+        default="head",
+        help="What of the image encoder learns, likewise.",
+    ),
+    click.option(
+        "--epochs",
+        type=int,
+        callback=within(1),
+        default=8,
+        metavar="N",
+        help="Passes over the posts where an encoder is trained, at most.",
     ),
     _TEXT,
     _IMAGES,
@@ -140,9 +189,9 @@ FIT = [
         "--estimate",
         type=click.Choice(["auto", "nested", "cross-fit", "none"]),
         default="auto",
-        help="How the out-of-sample figures are made. auto and nested: the rule is "
-        "chosen within each training part; cross-fit: quicker, slightly optimistic; "
-        "none: no figures.",
+        help="How the out-of-sample figures are made. nested: the rule is chosen "
+        "within each training part; cross-fit: quicker, slightly optimistic; auto: "
+        "nested, or cross-fit where an encoder is trained; none: no figures.",
     ),
     click.option(
         "--pool",

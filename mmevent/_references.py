@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmevent._encoding import spec_identity
+from mmevent._encoding import Spec, spec_identity
 from mmevent._folder import ENCODERS
 from mmevent._frozen import FrozenClassifier
 from mmevent._hub import resolve_device
@@ -15,44 +15,57 @@ from mmevent._loading import load_encoder
 from mmevent._objects import walk
 from mmevent.exceptions import InputError, MmeventWarning, ModelUnavailableError
 
+# Of a fitted branch: what encodes, and, where that was trained, what it began as.
+_SPECS = ("encoder_spec_", "pretrained_spec_")
+
 
 def encoders_of(branches: Any, *, standalone: bool) -> list[dict[str, Any]]:
-    """Describe each distinct encoder of fitted branches, for people and for `load`."""
+    """Describe each distinct encoder of fitted branches, for people and for `load`.
+
+    One that was fine-tuned is nowhere else, and is always copied; what it began with
+    is needed for another fit, and is an encoder of its own.
+    """
     described: dict[str, dict[str, Any]] = {}
     for branch in fitted_parts(branches):
-        spec, identity = branch.encoder_spec_, _identity(branch)
         kind = branch._encoder_class.kind
-        described.setdefault(
-            identity,
-            {
-                "kind": kind,
-                "model": spec["model"],
-                "revision": spec["revision"],
-                "weights_sha256": spec["weights_sha256"],
-                "max_length": spec["max_length"],
-                "identity": identity,
-                "folder": (
-                    f"{ENCODERS}/{kind}-{identity[:12]}" if standalone else None
-                ),
-            },
-        )
+        for spec in _specs(branch):
+            identity = spec_identity(kind, spec)
+            copied = standalone or spec is not _origin(branch)
+            described.setdefault(
+                identity,
+                {
+                    "kind": kind,
+                    "model": spec["model"],
+                    "revision": spec["revision"],
+                    "weights_sha256": spec["weights_sha256"],
+                    "max_length": spec["max_length"],
+                    "identity": identity,
+                    "folder": f"{ENCODERS}/{kind}-{identity[:12]}" if copied else None,
+                },
+            )
     return list(described.values())
 
 
 def copy_encoders(branches: Any, encoders: list[dict[str, Any]], root: Path) -> None:
     """Write each encoder to its folder under `root`, and load it back from there."""
     (root / ENCODERS).mkdir()
-    holder = {_identity(branch): branch for branch in fitted_parts(branches)}
+    holder = {
+        spec_identity(branch._encoder_class.kind, spec): (branch, spec)
+        for branch in fitted_parts(branches)
+        for spec in _specs(branch)
+    }
     for encoder in encoders:
-        branch = holder[encoder["identity"]]
+        if encoder["folder"] is None:
+            continue
+        branch, spec = holder[encoder["identity"]]
         folder = root / encoder["folder"]
-        branch.save_encoder(folder)
+        branch._load(spec).save(folder)
         moved = {"model": str(folder), "revision": None}
         load_encoder(
             branch._encoder_class,
             str(folder),
             device=branch.device,
-            expected=branch.encoder_spec_ | moved,
+            expected=spec | moved,
         )
 
 
@@ -71,16 +84,19 @@ def point_to_folders(
     """Make branches, fitted or not, find encoders where they are now.
 
     That is the copy in the model folder, or the absolute path of a referenced folder.
+    What was fine-tuned is fitted again from where it began.
     """
     copies = {e["identity"]: str(root / e["folder"]) for e in encoders if e["folder"]}
     place = {}
     for part in fitted_parts([branches, parameters]):
-        spec = part.encoder_spec_
-        copy = copies.get(_identity(part))
-        if copy is not None:
-            part.encoder_spec_ = spec | {"model": copy, "revision": None}
-        if part.encoder_spec_["revision"] is None:
-            place[_settings(part)] = part.encoder_spec_["model"]
+        for name in _SPECS:
+            spec: Spec = getattr(part, name, {})
+            copy = copies.get(spec_identity(part._encoder_class.kind, spec))
+            if copy is not None:
+                setattr(part, name, spec | {"model": copy, "revision": None})
+        origin = _origin(part)
+        if origin["revision"] is None:
+            place[_settings(part)] = origin["model"]
     for part in _parts([branches, parameters]):
         found = place.get(_settings(part))
         if found is not None:
@@ -124,8 +140,13 @@ def use_this_machine(*values: Any) -> None:
         )
 
 
-def _identity(branch: FrozenClassifier) -> str:
-    return spec_identity(branch._encoder_class.kind, branch.encoder_spec_)
+def _specs(branch: FrozenClassifier) -> list[Spec]:
+    return [getattr(branch, name) for name in _SPECS if hasattr(branch, name)]
+
+
+def _origin(branch: FrozenClassifier) -> Spec:
+    """Return the spec of the encoder that another fit begins with."""
+    return _specs(branch)[-1]
 
 
 def _settings(branch: FrozenClassifier) -> tuple[Any, ...]:

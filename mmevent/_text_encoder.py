@@ -113,15 +113,27 @@ class TextEncoder(Encoder):
         return self.tokenizer(texts, **options)
 
     def _forward(self, items: list[str]) -> Vectors:
-        import torch
+        rows: Vectors = self.features(self.collate(items).to(self.device)).cpu().numpy()
+        return rows
 
-        inputs = self._tokenize(
-            items,
+    def example(self, text: str, *, augment: bool) -> str:
+        """Return what `collate` takes of a text; there is no other way to say it."""
+        return text
+
+    def collate(self, examples: list[str]) -> Any:
+        """Return the model's inputs for some texts."""
+        return self._tokenize(
+            examples,
             padding=True,
             truncation=True,
             max_length=self.spec["max_length"],
             return_tensors="pt",
-        ).to(self.device)
+        )
+
+    def features(self, inputs: Any) -> Any:
+        """Return a tensor of one pooled row a text."""
+        import torch
+
         hidden = self.model(**inputs).last_hidden_state.float()
         mask = inputs["attention_mask"].unsqueeze(-1).bool()
         mode = self.spec["pooling"]["mode"]
@@ -133,8 +145,7 @@ class TextEncoder(Encoder):
             pooled = hidden.masked_fill(~mask, 0).sum(dim=1) / mask.sum(dim=1)
         if self.spec["pooling"]["normalize"]:
             pooled = torch.nn.functional.normalize(pooled)
-        rows: Vectors = pooled.cpu().numpy()
-        return rows
+        return pooled
 
 
 def _load(

@@ -255,12 +255,14 @@ def _new_detector(
     positive: Any,
     session: Session,
 ) -> EventDetector:
-    from mmevent import EventDetector, ForwardInTime, ImageClassifier, TextClassifier
+    from mmevent import EventDetector, ForwardInTime
+    from mmevent._new_branches import new_branches
 
     cv = options["cv"]
+    text, image = new_branches(options, session)
     return EventDetector(
-        text=_branch(TextClassifier, options["text"], options, session),
-        image=_branch(ImageClassifier, options["image"], options, session),
+        text=text,
+        image=image,
         columns=columns,
         image_root=options["image_root"] or posts.parent,
         allow_outside_root=options["allow_outside_root"],
@@ -275,28 +277,6 @@ def _new_detector(
         random_state=options["seed"],
         verbose=session.progress,
     )
-
-
-def _branch(
-    kind: Any, model: str | None, options: dict[str, Any], session: Session
-) -> Any:
-    """Return an unfitted branch; an unknown model is refused here, before any work."""
-    from mmevent._hub import locate_model
-
-    if model == "none":
-        return None
-    branch = kind(
-        **({} if model is None else {"model": model}),
-        local_files_only=options["local_files_only"],
-        random_state=options["seed"],
-        verbose=session.progress,
-    )
-    locate_model(
-        branch.model,
-        local_files_only=branch.local_files_only,
-        verbose=session.progress,
-    )
-    return branch
 
 
 def _fit_and_save(

@@ -15,6 +15,7 @@ from mmevent._clip_names import (
     DEFAULT_CLIP_PRETRAINED,
     clip_reference,
 )
+from mmevent._frozen import Examples
 from mmevent._image_encoder import VIEWS
 from mmevent._prompts import PromptHead, check_lengths, text_features
 from mmevent._validation import check_labels
@@ -23,7 +24,7 @@ from mmevent.image import FrozenImageClassifier, as_images
 from mmevent.packs import choose_prompts
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from PIL.Image import Image
 
     from mmevent.image_io import Images
@@ -403,14 +404,8 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
             encoder.scale,
         )
 
-    def _fit_head(
-        self,
-        encoder: Any,
-        rows: NDArray[np.float32],
-        labels: NDArray[Any],
-        weights: NDArray[np.float64] | None,
-        groups: NDArray[np.intp],
-    ) -> PromptHead:
+    def _learn(self, encoder: Any, examples: Examples) -> tuple[Any, PromptHead]:
+        _, rows, labels, weights, groups = examples[1:]
         _, classes, positive = check_labels(labels, len(labels), self.pos_label)
         head = self._uncalibrated(encoder).calibrate(rows, labels, weights, groups)
         if head.slope * (1 if classes[1] == positive else -1) < 0:
@@ -421,9 +416,9 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
                 f"The calibration turns the score round. Look at the descriptions, "
                 f"and at some of the labels.",
                 MmeventWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return head
+        return encoder, head
 
     def _keep(self, encoder: Any, head: Any) -> None:
         super()._keep(encoder, head)

@@ -22,6 +22,7 @@ from mmevent._cache import shared_memo
 from mmevent._estimation import CROSS_FITTED, NESTED, Job, estimate
 from mmevent._prepared import Prepared
 from mmevent._sample import Sample
+from mmevent._trainable import is_fine_tuned
 from mmevent._validation import check_labels, check_n_jobs, check_seed, check_some
 from mmevent.decision import check_policy, choose_threshold
 from mmevent.exceptions import InputError, UnusableInputWarning
@@ -86,7 +87,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     policy : "f1" or float, default="f1"
         Decision policy, see :func:`mmevent.decision.choose_threshold`.
     estimate : {"auto", "nested", "cross-fit"} or None, default="auto"
-        How the out-of-sample figures are made; ``"auto"`` is nested, None makes none.
+        How the out-of-sample figures are made; None makes none. ``"auto"`` is nested,
+        and cross-fitted where a branch fine-tunes its encoder.
     pos_label : label or None, default=None
         The class of events; None is the greater of two numbers or booleans.
     n_jobs : int or None, default=None
@@ -416,7 +418,12 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _kind(self) -> str | None:
-        return NESTED if self.estimate == "auto" else self.estimate
+        return self._usual_kind() if self.estimate == "auto" else self.estimate
+
+    def _usual_kind(self) -> str:
+        """Nested, except where that would train encoders many times."""
+        branches = self._unfitted(seed=None).values()
+        return CROSS_FITTED if any(map(is_fine_tuned, branches)) else NESTED
 
     def _search(self, seed: int | None, *, storage: Any = None) -> Search:
         return Search(

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mmevent._cache import shared_memo
 from mmevent._estimate_table import Estimate
-from mmevent._estimation import NESTED, Run, estimate
+from mmevent._estimation import Run, estimate
 from mmevent._folds import ForwardInTime
 from mmevent._sample import Sample
 from mmevent._systems import FUSED, fit_systems
@@ -105,7 +105,7 @@ def _again(
     """Repeat the estimate of the fit with other folds."""
     sample = detector._sample(prepared, y, groups)
     _check_same(detector, sample)
-    kind = detector._kind() or NESTED
+    kind = detector._kind() or detector._usual_kind()
     by_seed = [detector._folds(sample, seed, kind) for seed in seeds]
     _check_test_parts(by_seed)
     runs = []

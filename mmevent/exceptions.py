@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "DeviceMemoryError",
     "InputError",
     "MmeventError",
     "MmeventWarning",
@@ -26,6 +27,10 @@ class ModelUnavailableError(MmeventError, OSError):
 
 class ModelFolderError(MmeventError, ValueError):
     """A saved detector cannot be written, or cannot be read back safely."""
+
+
+class DeviceMemoryError(MmeventError, MemoryError):
+    """The device's memory is too small for a single item."""
 
 
 class MmeventWarning(UserWarning):

@@ -86,7 +86,8 @@ def save(
         A folder that does not exist yet, or is empty; its parent exists.
     standalone : bool, default=False
         Copy the pretrained encoders into the folder. Otherwise they are referred to
-        by name or folder, revision and weight hash.
+        by name or folder, revision and weight hash. Those that were fine-tuned are
+        always copied.
 
     Raises
     ------
@@ -142,7 +143,7 @@ def save(
     encoders = encoders_of(detector.branches_, standalone=standalone)
     files = _files(detector, encoders)
     with written_whole(target) as root:
-        if standalone and encoders:
+        if any(encoder["folder"] for encoder in encoders):
             copy_encoders(detector.branches_, encoders, root)
         for name, data in files.items():
             path = root / name

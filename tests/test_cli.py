@@ -166,6 +166,7 @@ def test_every_option_of_fit_reaches_the_detector(
     )
     words += " --estimate none --criterion f1 --n-trials 7 --seed 8 --jobs 2"
     words += " --allow-outside-root --local-files-only"
+    words += " --train-text all --train-image 2 --epochs 3"
     root = ["--image-root", coded.parent, "-o", tmp_path / "model"]
     done("fit", path, "--label", "code", *models, *words.split(), *root)
     found = made[0].get_params(deep=False)
@@ -174,8 +175,11 @@ def test_every_option_of_fit_reaches_the_detector(
         "model": models[1],
         "local_files_only": True,
         "random_state": 8,
+        "train": "all",
+        "n_epochs": 3,
     }
-    assert found.pop("image").model == models[3]
+    image = found.pop("image")
+    assert (image.model, image.train, image.n_epochs) == (models[3], 2, 3)
     assert found.pop("cv").n_splits == 3
     given = {
         "columns": names,
@@ -193,6 +197,49 @@ def test_every_option_of_fit_reaches_the_detector(
     assert found | given == found
     defaults = mmevent.EventDetector().get_params(deep=False)
     assert all(found[name] == defaults[name] for name in found.keys() - given)
+
+
+@pytest.mark.parametrize("kind", ["clip-probe", "clip-zero-shot"])
+def test_a_clip_branch_judges_images(
+    kind: str, coded: Path, models: list[str], tiny_clip_model: str, tmp_path: Path
+) -> None:
+    event = ["--event", "fire"] if kind == "clip-zero-shot" else []
+    image = ["--image", tiny_clip_model, "--image-branch", kind, *event]
+    out = ["-o", tmp_path / "model", "--text", models[1]]
+    fitted = done("fit", coded, "--label", "event", *image, *QUICK, *out)
+    assert "image only" in fitted.stdout
+    again = done("evaluate", tmp_path / "model", coded)
+    assert "image only" in again.stdout
+
+
+def test_an_encoder_is_trained(coded: Path, models: list[str], tmp_path: Path) -> None:
+    words = ["--train-text", "1", "--epochs", "1", *QUICK, "-o", tmp_path / "model"]
+    fitted = done("fit", coded, "--label", "event", *models, *words)
+    assert "cross-fitted" in fitted.stdout
+    done("predict", tmp_path / "model", coded, "-o", tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--event fire", "--event needs --image-branch clip-zero-shot"),
+        ("--image-branch clip-probe --packs x.toml", "--packs needs --image-branch"),
+        ("--image-branch clip-zero-shot", "needs --event"),
+        ("--pretrained openai", "--pretrained needs a CLIP branch"),
+        ("--image-branch clip-probe --train-image all", "--train-image needs"),
+        ("--image-branch clip-probe --image none", "leaves nothing for the branch"),
+        ("--train-text some", "expected head, all or a number of blocks, got 'some'"),
+        ("--image-branch clip-zero-shot --event riot", "'riot'"),
+    ],
+)
+def test_branches_that_cannot_be_are_refused(
+    words: str, said: str, coded: Path, models: list[str], tmp_path: Path
+) -> None:
+    out = ["--text", models[1], "-o", tmp_path / "model"]
+    result = run("fit", coded, "--label", "event", *words.split(), *out)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(

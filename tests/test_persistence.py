@@ -1051,3 +1051,60 @@ def test_pictures_in_memory_need_no_files(tmp_path: Path) -> None:
     detector = demo_detector().fit(posts, y)
     loaded = saved_and_loaded(detector, tmp_path)
     pd.testing.assert_frame_equal(loaded.audit(posts), detector.audit(posts))
+
+
+def tuned_detector(
+    models: dict[str, str], illustrated: tuple[pd.DataFrame, np.ndarray], root: Path
+) -> EventDetector:
+    short: dict[str, Any] = {"n_epochs": 1, "learning_rate": 1e-3, "device": "cpu"}
+    posts, y = illustrated
+    return demo_detector(
+        text=TextClassifier(model=models["text"], train=1, **short),
+        image=ImageClassifier(model=models["image"], train="all", **short),
+        image_root=root,
+    ).fit(posts, y)
+
+
+def test_fine_tuned_encoders_are_in_the_folder(
+    models: dict[str, str],
+    illustrated: tuple[pd.DataFrame, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    posts, y = illustrated
+    detector = tuned_detector(models, illustrated, tmp_path / "pictures")
+    expected, estimate = detector.audit(posts), evaluate(detector, posts, y)
+    assert estimate.kind == "cross-fit"
+    detector.save(tmp_path / "model")
+    assert len(list((tmp_path / "model").rglob("*.safetensors"))) == 2
+    assert (tmp_path / "model/text/branch.skops").stat().st_size < 30_000
+    moved = (tmp_path / "model").rename(tmp_path / "elsewhere")
+    loaded = load(moved)
+    pd.testing.assert_frame_equal(loaded.audit(posts), expected)
+    # Another fit begins with the pretrained encoders, not with what the posts taught.
+    assert [loaded.text.model, loaded.image.model] == [models["text"], models["image"]]
+    pd.testing.assert_frame_equal(evaluate(loaded, posts, y).table, estimate.table)
+    shutil.rmtree(tmp_path / "models")
+    loaded.save(tmp_path / "again")
+    shutil.rmtree(moved)
+    pd.testing.assert_frame_equal(load(tmp_path / "again").audit(posts), expected)
+
+
+def test_a_standalone_folder_holds_what_fine_tuning_began_with(
+    models: dict[str, str],
+    illustrated: tuple[pd.DataFrame, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    posts, y = illustrated
+    detector = tuned_detector(models, illustrated, tmp_path / "pictures")
+    expected = detector.audit(posts)
+    estimate = evaluate(detector, posts, y)
+    detector.save(tmp_path / "model", standalone=True)
+    assert len(list((tmp_path / "model").rglob("*.safetensors"))) == 4
+    shutil.rmtree(tmp_path / "models")
+    pd.testing.assert_frame_equal(
+        audit_in_new_process(tmp_path / "model", posts, tmp_path),
+        expected.drop(columns=["best_image", "image_status"]),
+        check_dtype=False,
+    )
+    loaded = load(tmp_path / "model")
+    pd.testing.assert_frame_equal(evaluate(loaded, posts, y).table, estimate.table)

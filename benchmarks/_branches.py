@@ -1,0 +1,164 @@
+"""Branches compared on the same folds: each alone, and fused with another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score
+
+from benchmarks._estimates import plain
+from mmevent import EventDetector
+from mmevent._metrics import Resampling
+from mmevent._systems import FUSED, fit_systems
+from mmevent.tuning import Evidence, Search
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass
+class OutOfFold:
+    """Out-of-fold probabilities of several branches, on the same folds."""
+
+    posts: pd.DataFrame
+    y: pd.Series
+    root: Any
+    seed: int
+    p_text: dict[str, FloatArray] = field(default_factory=dict)
+    p_image: dict[str, FloatArray] = field(default_factory=dict)
+    minutes: dict[str, float] = field(default_factory=dict)
+    fold: Any = None
+    event: Any = None
+    group: Any = None
+
+    def add(self, name: str, *, text: Any = None, image: Any = None) -> None:
+        """Fit a branch in every fold, and once on all posts."""
+        start = time.perf_counter()
+        detector = EventDetector(
+            text=text,
+            image=image,
+            image_root=self.root,
+            estimate=None,
+            random_state=self.seed,
+        ).fit(self.posts, self.y)
+        self.minutes[name] = (time.perf_counter() - start) / 60
+        table = detector.out_of_fold_
+        if text is None:
+            self.p_image[name] = table["p_image"].to_numpy()
+        else:
+            self.p_text[name] = table["p_text"].to_numpy()
+        fold, event, group = (table[c].to_numpy() for c in ("fold", "event", "group"))
+        if self.fold is not None and not (fold == self.fold).all():
+            raise SystemExit(f"benchmarks: {name} has other folds")
+        self.fold, self.event, self.group = fold, event, group
+        print(f"{name}: {self.minutes[name]:.1f} minutes", flush=True)
+
+    def system(self, text: str = "", image: str = "") -> System:
+        """Tune the rule for each fold on the others, and score what it tests."""
+        missing = np.full(len(self.event), np.nan)
+        evidence = Evidence(
+            self.p_text.get(text, missing),
+            {("image", "max"): self.p_image.get(image, missing)},
+        )
+        score, threshold = missing.copy(), missing.copy()
+        for k in np.unique(self.fold):
+            others, tested = self.fold != k, np.flatnonzero(self.fold == k)
+            search = Search(random_state=self.seed)
+            systems, _ = fit_systems(
+                evidence.take(np.flatnonzero(others)), self.event[others], search, "f1"
+            )
+            score[tested] = systems[FUSED].score(evidence.take(tested))
+            threshold[tested] = systems[FUSED].threshold
+        return System(score, score >= threshold)
+
+    def alone(self) -> dict[str, System]:
+        """Give each branch by itself."""
+        texts = {name: self.system(text=name) for name in self.p_text}
+        return texts | {name: self.system(image=name) for name in self.p_image}
+
+
+@dataclass
+class System:
+    """Scores of posts, and which of them are flagged."""
+
+    score: FloatArray
+    flagged: NDArray[np.bool_]
+
+
+def figures(systems: Mapping[str, System], of: OutOfFold) -> dict[str, Any]:
+    """Give F1, average precision and AUC of each system, for all resamples."""
+    resampling = Resampling(of.group)
+    replicates = {
+        name: {
+            "F1": resampling.ratios(system.flagged, of.event)["f1"],
+            "average precision": resampling.average_precision(
+                system.score, of.event, of.fold
+            ),
+            "AUC": areas(resampling, system.score, of.event, of.fold),
+        }
+        for name, system in systems.items()
+    }
+    return {"resampling": resampling, "replicates": replicates}
+
+
+def areas(
+    resampling: Resampling,
+    score: FloatArray,
+    event: NDArray[np.bool_],
+    fold: NDArray[np.intp],
+) -> FloatArray:
+    """Area under the ROC curve within each fold, averaged, of each resample."""
+    per_fold = []
+    for k in np.unique(fold):
+        positive = np.flatnonzero((fold == k) & event)
+        negative = np.flatnonzero((fold == k) & ~event)
+        ahead = score[positive][:, None] - score[negative]
+        wins = (ahead > 0) + 0.5 * (ahead == 0)
+        a = resampling.counts[:, resampling.group[positive]]
+        b = resampling.counts[:, resampling.group[negative]]
+        pairs = a.sum(axis=1) * b.sum(axis=1)
+        per_fold.append((a @ wins * b).sum(axis=1) / pairs)
+    return np.mean(per_fold, axis=0)
+
+
+def tables(
+    systems: Mapping[str, System], of: OutOfFold, reference: str, caption: str
+) -> list[dict[str, Any]]:
+    """Give the figures of each system, and its paired differences to one of them."""
+    found = figures(systems, of)
+    resampling, replicates = found["resampling"], found["replicates"]
+    names = list(replicates[reference])
+    rows, differences = [], []
+    for name, system in systems.items():
+        own: list[Any] = [name, of.minutes.get(name)]
+        gain: list[Any] = [name]
+        for figure in names:
+            values = replicates[name][figure]
+            own += _cells(resampling.interval(values))
+            gain += _cells(resampling.interval(values - replicates[reference][figure]))
+        own.append(float(accuracy_score(of.event, system.flagged)))
+        rows.append(own)
+        if name != reference:
+            differences.append(gain)
+    pairs = [part for figure in names for part in (figure, "95%")]
+    return [
+        {
+            "caption": f"{caption}: cross-fitted, five grouped folds of seed {of.seed}",
+            "columns": ["branch", "minutes", *pairs, "accuracy"],
+            "rows": rows,
+        },
+        {
+            "caption": f"{caption}: minus {reference}, paired",
+            "columns": ["branch", *pairs],
+            "rows": differences,
+        },
+    ]
+
+
+def _cells(interval: Any) -> list[Any]:
+    return [plain(interval.value), [plain(interval.low), plain(interval.high)]]

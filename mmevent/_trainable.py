@@ -1,0 +1,213 @@
+"""Branches whose encoder stays as it is, or is fine-tuned with its head."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state
+
+from mmevent._cache import remove_at_end
+from mmevent._disk_cache import disk_store
+from mmevent._encoding import TRAINED, Spec, json_hash
+from mmevent._frozen import Examples, FrozenClassifier
+from mmevent._head import balanced_weight, fit_head
+from mmevent._loading import with_weights
+from mmevent.exceptions import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mmevent._network import Linear
+    from mmevent._trainer import Recipe
+
+HEAD, ALL = "head", "all"
+
+
+class TrainableClassifier(FrozenClassifier, ABC):
+    """Base of the branches that can also train the encoder itself."""
+
+    train: str | int
+    n_epochs: int
+    learning_rate: float
+    train_batch_size: int
+    gradient_accumulation_steps: int
+    augment: bool = False
+
+    _trained: dict[str, NDArray[np.float32]]
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.train == HEAD:
+            return
+        known = self.train == ALL or _is_whole(self.train)
+        if not known or isinstance(self.train, bool):
+            raise InputError(
+                f"train={self.train!r} is not known: expected 'head', 'all', or the "
+                f"number of last blocks of the encoder that are trained. Use "
+                f"train='head' to leave the encoder as it is."
+            )
+        if self.head is not None:
+            raise InputError(
+                f"head={self.head!r} cannot be trained with the encoder: expected "
+                f"head=None with train={self.train!r}. Leave one of them out."
+            )
+        rate: object = self.learning_rate
+        number = isinstance(rate, (int, float, np.number))
+        if not number or not 0 < self.learning_rate < np.inf:
+            raise InputError(
+                f"learning_rate={rate!r} is not a number above 0. Use "
+                f"learning_rate=5e-5."
+            )
+        for name in ("n_epochs", "train_batch_size", "gradient_accumulation_steps"):
+            value = getattr(self, name)
+            if not _is_whole(value):
+                raise InputError(
+                    f"{name}={value!r} is not a whole number of at least 1. Use "
+                    f"{name}=1 or more."
+                )
+
+    def _load_unfitted(self) -> Any:
+        encoder = super()._load_unfitted()
+        if not isinstance(self.train, str):
+            from mmevent._network import last_blocks
+
+            last_blocks(encoder, int(self.train))
+        return encoder
+
+    def _learn(self, encoder: Any, examples: Examples) -> tuple[Any, Any]:
+        if self.train == HEAD:
+            return super()._learn(encoder, examples)
+        from mmevent._trainer import Rows
+        from mmevent._training import fine_tune, split
+
+        _, codes = np.unique(examples.labels, return_inverse=True)
+        weight = balanced_weight(examples.labels, self.class_weight, examples.weights)
+        rows = Rows(examples.items, codes, weight / weight.mean(), examples.groups)
+        recipe = self._recipe()
+        parts = split(rows, recipe.seed)
+        head = self._starting_head(encoder.n_views, examples, parts[0])
+        facts = {
+            "encoder": encoder.identity,
+            "keys": examples.keys,
+            "codes": codes.tolist(),
+            "weight": rows.weight.tolist(),
+            "groups": rows.group.tolist(),
+            "recipe": vars(recipe),
+        }
+        with self._workspace(json_hash(facts)) as folder:
+            trained = fine_tune(
+                encoder,
+                rows,
+                parts,
+                _linear(head),
+                recipe,
+                folder=folder,
+                verbose=self.verbose,
+            )
+        self._trained, self.pretrained_spec_ = trained.weights, encoder.spec
+        head = _with_layer(head, trained.linear, encoder.n_views)
+        return with_weights(encoder, trained.weights), head
+
+    def _starting_head(
+        self, n_views: int, examples: Examples, learning: NDArray[np.intp]
+    ) -> Any:
+        """Fit the default head on single views, each a row of its own."""
+        single = np.repeat(learning, n_views)
+        weights = examples.weights
+        return fit_head(
+            examples.embeddings[learning].reshape(len(single), -1),
+            examples.labels[single],
+            class_weight=self.class_weight,
+            sample_weight=None if weights is None else weights[single],
+            groups=examples.groups[single],
+            random_state=self.random_state,
+        )
+
+    def _recipe(self) -> Recipe:
+        from mmevent._trainer import Recipe
+
+        seed = 0
+        if self.random_state is not None:
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return Recipe(
+            n_blocks=None if self.train == ALL else int(self.train),
+            n_epochs=int(self.n_epochs),
+            learning_rate=float(self.learning_rate),
+            batch_size=int(self.train_batch_size),
+            n_accumulated=int(self.gradient_accumulation_steps),
+            augment=bool(self.augment),
+            seed=seed,
+        )
+
+    @contextmanager
+    def _workspace(self, key: str) -> Iterator[Path]:
+        """Give a folder for checkpoints: beside the cache file, if there is one.
+
+        The next training of the same on the same finds it after an interruption.
+        """
+        store = disk_store(self.cache)
+        if store is None:
+            with TemporaryDirectory(prefix="mmevent-") as name:
+                yield Path(name)
+            return
+        folder = store.training / key[:32]
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(f"{folder}.lock", blocking=False):
+                yield folder
+        except Timeout:  # another process trains the very same
+            with TemporaryDirectory(prefix="mmevent-") as name:
+                yield Path(name)
+        remove_at_end(folder)
+
+    def _load(self, spec: Spec) -> Any:
+        if spec is not self.encoder_spec_ or not hasattr(self, TRAINED):
+            return super()._load(spec)
+        return with_weights(super()._load(self.pretrained_spec_), self._trained)
+
+
+def is_fine_tuned(branch: Any) -> bool:
+    """Whether the fit of a branch, or of a part of it, trains an encoder."""
+    if isinstance(branch, FrozenEstimator) or not hasattr(branch, "get_params"):
+        return False
+    if isinstance(branch, TrainableClassifier) and branch.train != HEAD:
+        return True
+    parts = [
+        item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        for value in branch.get_params(deep=False).values()
+        for item in (value if isinstance(value, (list, tuple)) else [value])
+    ]
+    return any(map(is_fine_tuned, parts))
+
+
+def _is_whole(value: object) -> bool:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and value >= 1  # type: ignore[operator]
+
+
+def _linear(head: Any) -> Linear:
+    from mmevent._network import Linear
+
+    scaler, logistic = head[0], head[-1]
+    return Linear(scaler.mean_, scaler.scale_, logistic.coef_, logistic.intercept_)
+
+
+def _with_layer(head: Any, linear: Linear, n_views: int) -> Any:
+    """Return a head for the features of all views that gives their mean logits."""
+    wide = deepcopy(head)
+    scaler, logistic = wide[0], wide[-1]
+    for name in ("mean_", "scale_", "var_"):
+        setattr(scaler, name, np.tile(getattr(scaler, name), n_views))
+    logistic.coef_ = np.tile(linear.coef, n_views) / n_views
+    logistic.intercept_ = linear.intercept
+    scaler.n_features_in_ = logistic.n_features_in_ = logistic.coef_.shape[1]
+    return wide

@@ -1,0 +1,294 @@
+"""Fine-tuned branches: what they learn, how they come back, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from mmevent import ImageClassifier, TextClassifier
+from mmevent._trainable import is_fine_tuned
+from mmevent.exceptions import InputError, MmeventWarning
+
+Y = np.arange(60) % 2
+SHORT: dict[str, Any] = {"n_epochs": 2, "learning_rate": 1e-3, "cache": None}
+
+
+@pytest.fixture(scope="module")
+def text_model(tiny_text_model: str) -> TextClassifier:
+    return TextClassifier(model=tiny_text_model, train="all", **SHORT)
+
+
+@pytest.fixture(scope="module")
+def image_model(tiny_image_model: str) -> ImageClassifier:
+    return ImageClassifier(model=tiny_image_model, train="all", **SHORT)
+
+
+@pytest.fixture(scope="module")
+def tuned(text_model: TextClassifier, texts: list[str]) -> TextClassifier:
+    return clone(text_model).fit(texts, Y)
+
+
+def test_a_text_branch_is_fine_tuned(
+    tuned: TextClassifier, text_model: TextClassifier, texts: list[str]
+) -> None:
+    frozen = clone(text_model).set_params(train="head").fit(texts, Y)
+    assert tuned.encoder_spec_ != frozen.encoder_spec_ == tuned.pretrained_spec_
+    p = tuned.predict_proba(texts)
+    assert_allclose(p.sum(axis=1), 1)
+    assert np.abs(p - frozen.predict_proba(texts)).max() > 1e-3
+
+
+def test_training_again_gives_the_same(
+    tuned: TextClassifier, text_model: TextClassifier, texts: list[str]
+) -> None:
+    again = clone(text_model).fit(texts, Y)
+    assert_array_equal(again.predict_proba(texts), tuned.predict_proba(texts))
+
+
+def test_an_image_branch_is_fine_tuned(
+    image_model: ImageClassifier, pictures: list[Image.Image]
+) -> None:
+    tuned = clone(image_model).set_params(random_state=3).fit(pictures, Y[:40])
+    p = tuned.predict_proba(pictures)
+    again = clone(tuned).fit(pictures, Y[:40])
+    assert_array_equal(again.predict_proba(pictures), p)
+    assert tuned.head_.n_features_in_ == 16  # two views of eight features
+
+
+def test_copies_predict_the_same(tuned: TextClassifier, texts: list[str]) -> None:
+    expected = tuned.predict_proba(texts)
+    for other in (copy.deepcopy(tuned), pickle.loads(pickle.dumps(tuned))):
+        assert not hasattr(other, "_encoder")
+        assert_array_equal(other.predict_proba(texts), expected)
+
+
+def test_the_last_blocks_alone_are_trained(
+    text_model: TextClassifier, texts: list[str]
+) -> None:
+    branch = clone(text_model).set_params(train=1).fit(texts, Y)
+    trained = branch._trained
+    assert any(name.startswith("encoder.layer.1.") for name in trained)
+    assert not any(
+        name.startswith(("embeddings.", "encoder.layer.0.")) for name in trained
+    )
+
+
+def test_a_label_may_be_of_any_type_and_number(
+    text_model: TextClassifier, texts: list[str]
+) -> None:
+    y = np.array(["calm", "march", "strike"])[np.arange(60) % 3]
+    branch = clone(text_model).fit(texts, y)
+    assert branch.classes_.tolist() == ["calm", "march", "strike"]
+    assert_allclose(branch.predict_proba(texts).sum(axis=1), 1)
+
+
+def test_a_fit_on_the_head_alone_forgets_what_was_trained(
+    tuned: TextClassifier, texts: list[str]
+) -> None:
+    branch = copy.deepcopy(tuned).set_params(train="head").fit(texts, Y)
+    assert not hasattr(branch, "_trained")
+    assert not hasattr(branch, "pretrained_spec_")
+
+
+def test_the_random_states_of_the_process_are_kept(
+    text_model: TextClassifier, texts: list[str]
+) -> None:
+    import torch
+
+    states = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    torch_state = torch.get_rng_state()
+    clone(text_model).fit(texts, Y)
+    assert random.getstate() == states[0]
+    assert_array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_an_interrupted_fit_goes_on_where_it_stopped(
+    text_model: TextClassifier,
+    tuned: TextClassifier,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mmevent import _network
+
+    forward, seen = _network.Network.forward, []
+
+    def interrupted(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
+        seen.append(len(labels))
+        if len(seen) == 7:  # four steps and a validation of two batches before
+            raise KeyboardInterrupt
+        return forward(self, inputs, labels, weight)
+
+    branch = clone(text_model).set_params(cache=tmp_path / "cache.sqlite")
+    monkeypatch.setattr(_network.Network, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        branch.fit(texts, Y)
+    [kept] = (
+        path for path in (tmp_path / "cache.sqlite-training").iterdir() if path.is_dir()
+    )
+    assert [path.name for path in kept.iterdir()] == ["checkpoint-4"]
+    branch.fit(texts, Y)
+    assert len(seen) == 7 + 4 + 1  # the second epoch alone
+    assert_array_equal(branch.predict_proba(texts), tuned.predict_proba(texts))
+    assert not any((tmp_path / "cache.sqlite-training").iterdir())
+
+
+def test_what_folds_have_trained_is_kept_until_the_whole_fit_ends(
+    text_model: TextClassifier,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mmevent import _training
+    from mmevent._cache import shared_memo
+
+    branch = clone(text_model).set_params(cache=tmp_path / "cache.sqlite")
+
+    def fit_and_be_interrupted() -> None:
+        with shared_memo():
+            branch.fit(texts, Y)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_and_be_interrupted()
+    expected = branch.predict_proba(texts)
+    monkeypatch.setattr(_training, "_train", None)  # it would fail
+    assert_array_equal(clone(branch).fit(texts, Y).predict_proba(texts), expected)
+    assert not any((tmp_path / "cache.sqlite-training").iterdir())
+
+
+def test_a_fit_goes_on_with_half_a_batch_where_memory_is_too_small(
+    text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmevent import _network
+
+    forward, sizes = _network.Network.forward, set()
+
+    def small(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
+        if len(labels) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
+        sizes.add(len(labels))
+        return forward(self, inputs, labels, weight)
+
+    monkeypatch.setattr(_network.Network, "forward", small)
+    with pytest.warns(MmeventWarning, match="train_batch_size=8") as warned:
+        clone(text_model).fit(texts, Y)
+    assert "train_batch_size=4" in str(warned[-1].message)
+    assert max(sizes) == 4
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(
+    text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmevent import _network
+
+    forward, calls = _network.Network.forward, []
+
+    def broken(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
+        calls.append(self.training)
+        factor = float("nan") if self.training and sum(calls) > 4 else 1.0
+        return forward(self, inputs, labels, weight * factor)
+
+    branch = clone(text_model)
+    best = clone(branch).set_params(n_epochs=8)
+    monkeypatch.setattr(_network.Network, "forward", broken)
+    with pytest.warns(MmeventWarning, match=r"of its best epoch. Lower learning_rate"):
+        best.fit(texts, Y)
+    assert sum(calls) == 5
+    assert np.isfinite(best.predict_proba(texts)).all()
+    with pytest.warns(MmeventWarning, match="those it began with"):
+        branch.fit(texts, Y)  # none of its steps is finite
+    assert branch.encoder_spec_ == branch.pretrained_spec_
+
+
+def test_a_class_that_cannot_be_validated_is_said(
+    text_model: TextClassifier, texts: list[str]
+) -> None:
+    y = np.zeros(60, dtype=int)
+    y[:2] = 1
+    groups = np.r_[0, 0, np.arange(1, 59)]
+    branch = clone(text_model).set_params(n_epochs=1)
+    with pytest.warns(MmeventWarning, match="no validation part with every class"):
+        branch.fit(texts, y, groups=groups)
+
+
+def test_training_stops_where_the_validation_loss_no_longer_falls(
+    text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmevent import _network
+
+    forward, steps = _network.Network.forward, []
+
+    def watched(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
+        steps.append(self.training)
+        out = forward(self, inputs, labels, weight)
+        if not self.training:
+            out["loss"] = out["loss"] * 0 + float(sum(steps))
+        return out
+
+    monkeypatch.setattr(_network.Network, "forward", watched)
+    clone(text_model).set_params(n_epochs=8).fit(texts, Y)
+    assert sum(steps) == 3 * 4  # the first epoch is the best, and two more pass
+
+
+def test_batch_norms_keep_their_statistics(
+    image_model: ImageClassifier, pictures: list[Image.Image]
+) -> None:
+    branch = clone(image_model).fit(pictures, Y[:40])
+    state = branch._fitted_encoder().model.state_dict()
+    means = [value for name, value in state.items() if name.endswith("running_mean")]
+    assert means
+    assert all(float(mean.abs().max()) == 0 for mean in means)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"train": "some"}, "train='some' is not known: expected 'head', 'all'"),
+        ({"train": True}, "train=True is not known"),
+        ({"train": 0}, "train=0 is not known"),
+        ({"train": 3}, r"train=3 is not a number of this model's last blocks: .* to 2"),
+        ({"head": LogisticRegression()}, "cannot be trained with the encoder"),
+        ({"learning_rate": 0}, "learning_rate=0 is not a number above 0"),
+        ({"learning_rate": "fast"}, "learning_rate='fast' is not a number"),
+        ({"n_epochs": 1.5}, r"n_epochs=1.5 is not a whole number"),
+        ({"train_batch_size": 0}, "train_batch_size=0 is not a whole number"),
+        ({"gradient_accumulation_steps": None}, "gradient_accumulation_steps=None is"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_what_cannot_be_trained_is_refused(
+    text_model: TextClassifier,
+    texts: list[str],
+    parameters: dict[str, Any],
+    message: str,
+) -> None:
+    branch = clone(text_model).set_params(**parameters)
+    with pytest.raises(InputError, match=message):
+        branch.fit(texts, Y)
+
+
+def test_a_part_that_is_fine_tuned_is_found(text_model: TextClassifier) -> None:
+    frozen = clone(text_model).set_params(train="head")
+    voters = [("a", frozen), ("b", text_model)]
+    assert is_fine_tuned(text_model)
+    assert is_fine_tuned(VotingClassifier(voters))
+    assert is_fine_tuned(make_pipeline("passthrough", text_model))
+    assert not is_fine_tuned(frozen)
+    assert not is_fine_tuned(None)
+    assert not is_fine_tuned(FrozenEstimator(text_model))
+    assert not is_fine_tuned(VotingClassifier([("a", FrozenEstimator(text_model))]))
