@@ -120,7 +120,7 @@ def split(rows: Rows, seed: int) -> Parts:
         "its epochs: expected two groups or more of each class, to leave some out. "
         "Label more posts of the rarer class, or use train='head'.",
         MmeventWarning,
-        stacklevel=3,
+        stacklevel=5,
     )
     return everything, everything[:0]
 

@@ -416,7 +416,7 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
                 f"The calibration turns the score round. Look at the descriptions, "
                 f"and at some of the labels.",
                 MmeventWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
         return encoder, head
 

@@ -15,6 +15,7 @@ from mmevent.exceptions import DeviceMemoryError, MmeventWarning
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB."
 
 
+@pytest.mark.filterwarnings("ignore:the device's memory")
 def test_encoding_goes_on_with_half_a_batch(
     tiny_text_model: str, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ def test_what_folds_have_trained_is_kept_until_the_whole_fit_ends(
     assert not any((tmp_path / "cache.sqlite-training").iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:the device's memory")
 def test_a_fit_goes_on_with_half_a_batch_where_memory_is_too_small(
     text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
