@@ -13,18 +13,17 @@ PROBE, ZERO_SHOT = "clip-probe", "clip-zero-shot"
 _NEED_ZERO_SHOT = {"event": "--event", "packs": "--packs"}
 
 
-class Trained(click.ParamType[str | int]):
-    """What of an encoder is trained: "head", "all", or a number of blocks."""
-
-    name = "head|all|N"
-
-    def convert(self, value: Any, parameter: Any, context: Any) -> str | int:
-        """Return the value as a branch takes it."""
-        if value in ("head", "all"):
-            return str(value)
-        if str(value).isdecimal() and int(value) > 0:
-            return int(value)
-        self.fail(f"expected head, all or a number of blocks, got {value!r}.")
+def trained(
+    context: click.Context, parameter: click.Parameter, value: str
+) -> str | int:
+    """Return what of an encoder is trained as a branch takes it."""
+    if value in ("head", "all"):
+        return value
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter(
+        f"expected head, all or a number of blocks, got {value!r}.", context, parameter
+    )
 
 
 def new_branches(options: dict[str, Any], session: Session) -> tuple[Any, Any]:

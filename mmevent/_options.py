@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmevent._console import within
-from mmevent._new_branches import PROBE, ZERO_SHOT, Trained
+from mmevent._new_branches import PROBE, ZERO_SHOT, trained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,8 @@ FIT = [
     ),
     click.option(
         "--train-text",
-        type=Trained(),
+        callback=trained,
+        metavar="head|all|N",
         default="head",
         help="What of the text encoder learns from the labels: head, a classifier on "
         "top of it; all of it; or its last N blocks. The last two take long without a "
@@ -146,7 +147,8 @@ FIT = [
     ),
     click.option(
         "--train-image",
-        type=Trained(),
+        callback=trained,
+        metavar="head|all|N",
         default="head",
         help="What of the image encoder learns, likewise.",
     ),

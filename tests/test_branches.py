@@ -266,7 +266,11 @@ def test_a_part_that_declines_weights_is_left_alone(material: Material) -> None:
 
 def test_a_branch_that_cannot_be_routed_says_what_to_set(material: Material) -> None:
     search = GridSearchCV(
-        mean_colours(), {"watchedlogistic__C": [1.0]}, cv=2, scoring="roc_auc"
+        mean_colours(),
+        {"watchedlogistic__C": [1.0]},
+        cv=2,
+        scoring="roc_auc",
+        error_score="raise",  # else some versions of scikit-learn hide the reason
     )
     both = VotingClassifier([("one", search), ("two", Routed())], voting="soft")
     with pytest.raises(InputError, match=r"VotingClassifier does not say.*set_fit_req"):
