@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import weakref
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ _kept: set[Encoder] = set()
 _live: weakref.WeakValueDictionary[Hashable, Encoder] = weakref.WeakValueDictionary()
 
 
-_done: set[Path] = set()
+_at_end: list[Callable[[], object]] = []
 
 
 @contextmanager
@@ -69,33 +67,27 @@ def shared_memo() -> Iterator[None]:
         _depth += 1
         if _store is None:
             _store = MemoryStore()
+    done = False
     try:
         yield
-        if _depth == 1:
-            _remove_done()
+        done = True
     finally:
+        calls: list[Callable[[], object]] = []
         with _lock:
             _depth -= 1
             if _depth == 0:
                 _store = None
                 _kept.clear()
-                _done.clear()
+                calls = list(_at_end) if done else []
+                _at_end.clear()
+        for call in calls:
+            call()
 
 
-def remove_at_end(folder: Path) -> None:
-    """Remove a folder when the last memo closes, unless an exception closes it.
-
-    What a fit has trained so far is thus there for its next attempt.
-    """
+def call_at_end(function: Callable[[], object]) -> None:
+    """Call something when the last memo closes, unless an exception closes it."""
     with _lock:
-        _done.add(folder)
-
-
-def _remove_done() -> None:
-    with _lock:
-        for folder in _done:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(f"{folder}.lock").unlink(missing_ok=True)
+        _at_end.append(function)
 
 
 def active_store() -> EmbeddingStore | None:

@@ -144,12 +144,12 @@ def _branches(detector: EventDetector, encoders: list[dict[str, Any]]) -> str:
     ]
     if not encoders:
         return "\n\n".join([*parts, "They need no pretrained encoder."])
-    copied = any(encoder["folder"] for encoder in encoders)
+    copied = all(encoder["folder"] for encoder in encoders)
     parts.append(
-        "The pretrained encoders are in this folder."
+        "All encoders are in this folder."
         if copied
-        else "The pretrained encoders are not in this folder: they are looked for "
-        "under these names, and their weights are compared with the hash."
+        else "Encoders that are not copied to this folder are looked for under these "
+        "names, and their weights are compared with the hash."
     )
     for encoder in encoders:
         lines = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import warnings
 import zlib
@@ -159,14 +158,13 @@ class DiskStore:
         return Usage(self.path, sum(path.stat().st_size for path in files), found)
 
     def clear(self) -> None:
-        """Remove the file, if it is ours, and what trainings have left."""
+        """Remove the file, if it is ours."""
         if self.path.exists():
             try:
                 self._connect(write=False).close()
             except (sqlite3.DatabaseError, _NewerVersionError):
                 pass  # ours, and damaged or newer: it may go
             self._remove()
-        shutil.rmtree(self.training, ignore_errors=True)
 
     def _files(self) -> list[Path]:
         return [Path(f"{self.path}{end}") for end in ("", "-wal", "-shm")]

@@ -37,6 +37,7 @@ class Encoder(ABC):
 
     kind: str
     item: str  # what it encodes
+    has_one_size: bool = True  # of inputs, so that a batch can be trained on
     n_views: int = 1  # of an item, whose features stand side by side
     files: ModelFiles = TRANSFORMERS
 

@@ -143,12 +143,20 @@ class ImageEncoder(ViewEncoder):
         """Return a tensor of one row a view."""
         return self._features(inputs["pixel_values"])
 
+    @property
+    def has_one_size(self) -> bool:  # type: ignore[override]
+        """Whether the model sees pictures of any shape in one."""
+        return len({self._shape(32, 32), self._shape(48, 32), self._shape(32, 48)}) == 1
+
+    def _shape(self, width: int, height: int) -> tuple[int, ...]:
+        from PIL import Image
+
+        return tuple(self._preprocess(Image.new("RGB", (width, height))).shape)
+
     @cached_property
     def _side(self) -> int:
         """Pixels of the model's input."""
-        from PIL import Image
-
-        return int(self._preprocess(Image.new("RGB", (32, 32))).shape[-1])
+        return self._shape(32, 32)[-1]
 
     def _save_preprocessing(self, folder: Path) -> None:
         self.processor.save_pretrained(folder)

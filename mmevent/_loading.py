@@ -161,14 +161,15 @@ def with_weights(encoder: EncoderT, weights: Mapping[str, Any]) -> EncoderT:
     """Return an encoder with a model of its own, some of whose weights are others."""
     import torch
 
-    other = copy(encoder)
-    other.model = deepcopy(encoder.model)
+    other = copy(encoder)  # with the tokenizer, and the lock that guards it
+    with encoder.lock:
+        other.model = deepcopy(encoder.model)
     tensors = {name: torch.as_tensor(array) for name, array in weights.items()}
     other.model.load_state_dict(tensors, strict=False)
     other.spec = encoder.spec | {
         "weights_sha256": _weights_hash(other.model, encoder.missing)
     }
-    other.lock, other.n_encoded = threading.RLock(), 0
+    other.n_encoded = 0
     return other
 
 

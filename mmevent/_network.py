@@ -44,7 +44,7 @@ class Network(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(torch.as_tensor(linear.coef))
             self.linear.bias.copy_(torch.as_tensor(linear.intercept))
-        self.diverged = False
+        self.n_calls, self.diverged = 0, False
         self.register_state_dict_post_hook(_contiguous)
 
     def forward(self, inputs: Any, labels: Any, weight: Any) -> dict[str, Any]:
@@ -56,8 +56,8 @@ class Network(nn.Module):
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         losses = nn.functional.cross_entropy(logits, labels, reduction="none")
         loss = (weight * losses).mean()
-        if self.training and not torch.isfinite(loss):
-            self.diverged = True
+        self.n_calls += 1
+        self.diverged = self.diverged or not bool(torch.isfinite(loss))
         return {"loss": loss, "logits": logits}
 
     def train(self, mode: bool = True) -> Network:
@@ -104,6 +104,12 @@ def choose_trained(encoder: TrainableEncoder, n_blocks: int | None) -> list[str]
 def last_blocks(encoder: TrainableEncoder, n_blocks: int) -> list[nn.Module]:
     """Return the last blocks of an encoder, or refuse their number."""
     blocks = find_blocks(encoder.model)
+    if not blocks:
+        raise InputError(
+            f"train={n_blocks} finds no blocks in the model {encoder.spec['model']!r}: "
+            f"expected a list of layers or stages that holds most of its weights. Use "
+            f"train='all' or 'head'."
+        )
     if not 0 < n_blocks <= len(blocks):
         raise InputError(
             f"train={n_blocks} is not a number of this model's last blocks: expected "

@@ -25,14 +25,17 @@ def cache(action: str, cache_file: str | None) -> None:
     script. What is kept are vectors, under hashes of the text or of the file.
     """
     from mmevent._disk_cache import disk_store
+    from mmevent._workspace import remove_trainings, trainings
 
     store = disk_store(cache_file or "auto")
     if store is None:
         click.echo("No cache: it is off.")
         return
     usage = store.usage()
+    left = trainings(store.training)
     if action == "clear":
         store.clear()
+        remove_trainings(store.training)
     click.echo(f"{'Removed' if action == 'clear' else 'File'}: {usage.path}")
     click.echo(
         f"{sum(usage.by_encoder.values()):,} embeddings, {usage.n_bytes / 2**20:,.1f} "
@@ -40,6 +43,8 @@ def cache(action: str, cache_file: str | None) -> None:
     )
     for identity, count in usage.by_encoder.items():
         click.echo(f"  encoder {identity[:16]}  {count:,}")
+    if left:
+        click.echo(f"{len(left)} trainings that did not end, in {store.training}")
 
 
 @click.command(

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 
-from mmevent._cache import remove_at_end
 from mmevent._disk_cache import disk_store
-from mmevent._encoding import TRAINED, Spec, json_hash
+from mmevent._encoding import TRAINED, Spec
 from mmevent._frozen import Examples, FrozenClassifier
 from mmevent._head import balanced_weight, fit_head
 from mmevent._loading import with_weights
+from mmevent._workspace import workspace
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -81,13 +76,15 @@ class TrainableClassifier(FrozenClassifier, ABC):
             from mmevent._network import last_blocks
 
             last_blocks(encoder, int(self.train))
+        if self.train != HEAD:
+            _check_trainable(encoder)
         return encoder
 
     def _learn(self, encoder: Any, examples: Examples) -> tuple[Any, Any]:
         if self.train == HEAD:
             return super()._learn(encoder, examples)
         from mmevent._trainer import Rows
-        from mmevent._training import fine_tune, split
+        from mmevent._training import fine_tune, split, training_key
 
         _, codes = np.unique(examples.labels, return_inverse=True)
         weight = balanced_weight(examples.labels, self.class_weight, examples.weights)
@@ -95,20 +92,15 @@ class TrainableClassifier(FrozenClassifier, ABC):
         recipe = self._recipe()
         parts = split(rows, recipe.seed)
         head = self._starting_head(encoder.n_views, examples, parts[0])
-        facts = {
-            "encoder": encoder.identity,
-            "keys": examples.keys,
-            "codes": codes.tolist(),
-            "weight": rows.weight.tolist(),
-            "groups": rows.group.tolist(),
-            "recipe": vars(recipe),
-        }
-        with self._workspace(json_hash(facts)) as folder:
+        linear = _linear(head)
+        key = training_key(encoder, examples.keys, rows, parts, linear, recipe)
+        store = disk_store(self.cache)
+        with workspace(None if store is None else store.training, key) as folder:
             trained = fine_tune(
                 encoder,
                 rows,
                 parts,
-                _linear(head),
+                linear,
                 recipe,
                 folder=folder,
                 verbose=self.verbose,
@@ -148,31 +140,27 @@ class TrainableClassifier(FrozenClassifier, ABC):
             seed=seed,
         )
 
-    @contextmanager
-    def _workspace(self, key: str) -> Iterator[Path]:
-        """Give a folder for checkpoints: beside the cache file, if there is one.
-
-        The next training of the same on the same finds it after an interruption.
-        """
-        store = disk_store(self.cache)
-        if store is None:
-            with TemporaryDirectory(prefix="mmevent-") as name:
-                yield Path(name)
-            return
-        folder = store.training / key[:32]
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(f"{folder}.lock", blocking=False):
-                yield folder
-        except Timeout:  # another process trains the very same
-            with TemporaryDirectory(prefix="mmevent-") as name:
-                yield Path(name)
-        remove_at_end(folder)
-
     def _load(self, spec: Spec) -> Any:
         if spec is not self.encoder_spec_ or not hasattr(self, TRAINED):
             return super()._load(spec)
         return with_weights(super()._load(self.pretrained_spec_), self._trained)
+
+
+def _check_trainable(encoder: Any) -> None:
+    """Refuse what only a frozen encoder can do, before anything is encoded."""
+    if encoder.device.startswith("cuda:") and encoder.device != "cuda:0":
+        raise InputError(
+            f"device={encoder.device!r} cannot train: expected the first GPU that is "
+            f"visible, which transformers takes. Set the environment variable "
+            f"CUDA_VISIBLE_DEVICES={encoder.device.removeprefix('cuda:')} and use "
+            f"device='cuda'."
+        )
+    if not encoder.has_one_size:
+        raise InputError(
+            f"the model {encoder.spec['model']!r} sees pictures of many shapes, which "
+            f"cannot be trained on together: expected one that crops or squeezes them "
+            f"to one shape. Use train='head', or another model."
+        )
 
 
 def is_fine_tuned(branch: Any) -> bool:

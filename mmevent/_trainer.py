@@ -25,12 +25,12 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from mmevent._hub import quiet_loading
 from mmevent._network import Network, TrainableEncoder
 
 _PATIENCE = 2  # epochs without a better validation loss
 _WEIGHT_DECAY = 0.01
 _WARMUP = 0.1  # share of the steps in which the learning rate rises
+SETTINGS = {"patience": _PATIENCE, "decay": _WEIGHT_DECAY, "warm-up": _WARMUP}
 _WORKERS = 4  # processes that prepare batches for a GPU
 
 
@@ -155,19 +155,15 @@ def make_trainer(
         callbacks.append(EarlyStoppingCallback(_PATIENCE))
     if verbose:
         callbacks.append(_Bar(encoder.item))
-    with quiet_loading():
-        trainer = Trainer(
-            network,
-            _arguments(recipe, folder, encoder.device, validated=validated),
-            data_collator=collate,
-            train_dataset=_Examples(encoder, rows, learning, augment=recipe.augment),
-            eval_dataset=(
-                _Examples(encoder, rows, validation, augment=False)
-                if validated
-                else None
-            ),
-            callbacks=callbacks,
-        )
+    held_out = _Examples(encoder, rows, validation, augment=False)
+    trainer = Trainer(
+        network,
+        _arguments(recipe, folder, encoder.device, validated=validated),
+        data_collator=collate,
+        train_dataset=_Examples(encoder, rows, learning, augment=recipe.augment),
+        eval_dataset=held_out if validated else None,
+        callbacks=callbacks,
+    )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -184,6 +180,10 @@ class _StopIfDiverged(TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.network.diverged:
             control.should_evaluate = control.should_save = False
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.network.diverged:
+            control.should_save, control.should_training_stop = False, True
 
 
 class _Bar(TrainerCallback):

@@ -6,29 +6,42 @@ import random
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from mmevent._encoding import json_hash
 from mmevent._head import grouped_folds
+from mmevent._hub import quiet_loading
 from mmevent._loading import with_weights
 from mmevent._memory import halved
 from mmevent._network import Linear, Network, TrainableEncoder, choose_trained
-from mmevent._trainer import Parts, Recipe, Rows, last_checkpoint, make_trainer
-from mmevent.exceptions import MmeventWarning
+from mmevent._trainer import (
+    SETTINGS,
+    Parts,
+    Recipe,
+    Rows,
+    has_bf16,
+    last_checkpoint,
+    make_trainer,
+)
+from mmevent.exceptions import MmeventError, MmeventWarning, StorageError
 
 _VALIDATION_FOLDS = 7  # one of them is the validation part
 _WEIGHTS = "weights.safetensors"
 _LAYER = "linear."
+_LIBRARIES = ("accelerate", "mmevent", "torch", "transformers")
 
 # Training sets the random states of the process, so there is one at a time.
 _lock = threading.Lock()
@@ -62,19 +75,41 @@ def fine_tune(
     `folder` holds a checkpoint of each epoch, from which an interrupted training goes
     on, and the result; the caller removes it.
     """
-    with _lock, _kept_random_states():
+    with _lock, _kept_random_states(encoder.device), quiet_loading():
         torch.manual_seed(recipe.seed)
-        own = with_weights(encoder, {})
-        network = Network(own, linear)
-        names = choose_trained(own, recipe.n_blocks)
-        finished = folder / _WEIGHTS
-        if not finished.is_file():
+        network = Network(with_weights(encoder, {}), linear)
+        names = choose_trained(network.encoder, recipe.n_blocks)
+        found = _read(folder / _WEIGHTS)
+        if found is None:
             _train(network, rows, parts, recipe, folder, verbose)
-            _write(network, names, finished)
-            for checkpoint in folder.glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-        weights, coef, intercept = _read(finished)
+            _write(network, names, folder)
+            found = _read(folder / _WEIGHTS)
+            assert found is not None
+    weights, coef, intercept = found
     return Trained(weights, linear._replace(coef=coef, intercept=intercept))
+
+
+def training_key(
+    encoder: TrainableEncoder,
+    keys: Sequence[str],
+    rows: Rows,
+    parts: Parts,
+    linear: Linear,
+    recipe: Recipe,
+) -> str:
+    """Hash all that the result of a training depends on."""
+    arrays = [rows.codes, rows.weight, rows.group, *parts, *linear]
+    return json_hash(
+        {
+            "encoder": encoder.identity,
+            "config": encoder.model.config.to_json_string(),
+            "keys": list(keys),
+            "arrays": [array.tolist() for array in arrays],
+            "settings": {**asdict(recipe), **SETTINGS},
+            "device": [encoder.device, has_bf16(encoder.device)],
+            "versions": [version(name) for name in _LIBRARIES],
+        }
+    )
 
 
 def _train(
@@ -89,18 +124,48 @@ def _train(
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     while True:
         trainer = make_trainer(network, rows, parts, recipe, folder, verbose=verbose)
+        checkpoint, network.n_calls = last_checkpoint(folder), 0
         try:
-            trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-        except RuntimeError as error:
-            size = recipe.batch_size
-            half = halved(size, error, "training on", "train_batch_size={}")
-            n_accumulated = 2 * recipe.n_accumulated
-            recipe = replace(recipe, batch_size=half, n_accumulated=n_accumulated)
+            trainer.train(resume_from_checkpoint=checkpoint)
+        except Exception as error:
+            if checkpoint and not network.n_calls:
+                _discard(checkpoint, error)
+            elif isinstance(error, (OSError, SafetensorError)):
+                raise _no_room(folder, error) from error
+            elif isinstance(error, RuntimeError):
+                size = recipe.batch_size
+                half = halved(size, error, "training on", "train_batch_size={}")
+                twice = 2 * recipe.n_accumulated
+                recipe = replace(recipe, batch_size=half, n_accumulated=twice)
+            else:
+                raise
             network.load_state_dict(start)
         else:
             break
+    if not len(parts[1]):  # nothing else would notice what the last step broke
+        trainer.evaluate(trainer.train_dataset)
     if network.diverged:
-        _put_back(network, start, trainer, folder)
+        _put_back(network, start, trainer)
+
+
+def _discard(checkpoint: str, error: Exception) -> None:
+    """Remove a checkpoint that does not load."""
+    shutil.rmtree(checkpoint)
+    warnings.warn(
+        f"a checkpoint of a training that was interrupted cannot be read "
+        f"({type(error).__name__}: {error}), and is removed: training goes on from an "
+        f"earlier one, or begins anew.",
+        MmeventWarning,
+        stacklevel=2,
+    )
+
+
+def _no_room(folder: Path, error: Exception) -> MmeventError:
+    return StorageError(
+        f"the training cannot keep its checkpoints: expected room in "
+        f"{str(folder)!r}, got {type(error).__name__}: {error}. Free some, or name "
+        f"another place by cache= or the environment variable MMEVENT_CACHE."
+    )
 
 
 def split(rows: Rows, seed: int) -> Parts:
@@ -125,14 +190,12 @@ def split(rows: Rows, seed: int) -> Parts:
     return everything, everything[:0]
 
 
-def _put_back(
-    network: Network, start: dict[str, Any], trainer: Trainer, folder: Path
-) -> None:
-    """Give a network whose loss was not finite the last good weights."""
-    good = trainer.state.best_model_checkpoint or last_checkpoint(folder)
-    state = load_file(Path(good) / SAFE_WEIGHTS_NAME) if good else start
+def _put_back(network: Network, start: dict[str, Any], trainer: Trainer) -> None:
+    """Give a network that is no longer finite the last good weights."""
+    best = trainer.state.best_model_checkpoint
+    state = load_file(Path(best) / SAFE_WEIGHTS_NAME) if best else start
     network.load_state_dict(state)
-    kept = "those of its best epoch" if good else "those it began with"
+    kept = "those of its best epoch" if best else "those it began with"
     warnings.warn(
         f"the loss of training is not finite: the encoder's weights are {kept}. Lower "
         f"learning_rate, which is {trainer.args.learning_rate:g}.",
@@ -141,30 +204,47 @@ def _put_back(
     )
 
 
-def _write(network: Network, names: list[str], path: Path) -> None:
-    """Keep what was trained, whole or not at all."""
+def _write(network: Network, names: list[str], folder: Path) -> None:
+    """Keep what was trained, whole or not at all, and no checkpoint any more."""
     state = network.state_dict()
     kept = {name: state[f"model.{name}"] for name in names}
     kept |= {_LAYER + part: state[_LAYER + part] for part in ("weight", "bias")}
+    path = folder / _WEIGHTS
     draft = path.with_suffix(".part")
-    save_file({name: tensor.cpu() for name, tensor in kept.items()}, draft)
-    draft.replace(path)
+    try:
+        save_file({name: tensor.cpu() for name, tensor in kept.items()}, draft)
+        draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise _no_room(folder, error) from error
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray[np.float32]], Any, Any]:
-    """Return the encoder's weights, and the layer's."""
-    arrays = {name: tensor.numpy() for name, tensor in load_file(path).items()}
-    coef, intercept = (arrays.pop(_LAYER + part) for part in ("weight", "bias"))
+def _read(path: Path) -> tuple[dict[str, NDArray[np.float32]], Any, Any] | None:
+    """Return the encoder's weights, and the layer's; None where they are not there."""
+    if not path.is_file():
+        return None
+    try:
+        tensors = load_file(path)
+        # Copies: what safetensors gives is the file itself, which will be removed.
+        arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+        coef, intercept = (arrays.pop(_LAYER + part) for part in ("weight", "bias"))
+    except (KeyError, OSError, SafetensorError):  # the disk was full, or the power cut
+        path.unlink()
+        return None
     return arrays, coef.astype(np.float64), intercept.astype(np.float64)
 
 
 @contextmanager
-def _kept_random_states() -> Iterator[None]:
+def _kept_random_states(device: str) -> Iterator[None]:
     """Put the random states of the process back, which transformers sets."""
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    mps_state = torch.mps.get_rng_state() if device == "mps" else None
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[0] if device.startswith("cuda") else []):
             yield
     finally:
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)
         random.setstate(python)
         np.random.set_state(numpy_state)  # noqa: NPY002

@@ -9,6 +9,7 @@ __all__ = [
     "MmeventWarning",
     "ModelFolderError",
     "ModelUnavailableError",
+    "StorageError",
     "UnusableInputWarning",
 ]
 
@@ -31,6 +32,10 @@ class ModelFolderError(MmeventError, ValueError):
 
 class DeviceMemoryError(MmeventError, MemoryError):
     """The device's memory is too small for a single item."""
+
+
+class StorageError(MmeventError, OSError):
+    """A file that the work needs cannot be written."""
 
 
 class MmeventWarning(UserWarning):

@@ -76,7 +76,7 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
         transformer's layers, a residual network's stages). See Notes.
     n_epochs : int, default=8
         Passes over the rows, at most, where the encoder is trained.
-    learning_rate : float, default=0.0001
+    learning_rate : float, default=3e-05
         Highest learning rate of AdamW, likewise. It rises over the first tenth of the
         steps, then falls to 0.
     train_batch_size : int, default=16
@@ -170,7 +170,7 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
         views: Sequence[str] = VIEWS,
         train: str | int = "head",
         n_epochs: int = 8,
-        learning_rate: float = 1e-4,
+        learning_rate: float = 3e-5,
         train_batch_size: int = 16,
         gradient_accumulation_steps: int = 1,
         augment: bool = True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import random
 from pathlib import Path
@@ -20,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 
 from mmevent import ImageClassifier, TextClassifier
 from mmevent._trainable import is_fine_tuned
-from mmevent.exceptions import InputError, MmeventWarning
+from mmevent.exceptions import InputError, MmeventWarning, StorageError
 
 Y = np.arange(60) % 2
 SHORT: dict[str, Any] = {"n_epochs": 2, "learning_rate": 1e-3, "cache": None}
@@ -144,7 +145,7 @@ def test_an_interrupted_fit_goes_on_where_it_stopped(
     branch.fit(texts, Y)
     assert len(seen) == 7 + 4 + 1  # the second epoch alone
     assert_array_equal(branch.predict_proba(texts), tuned.predict_proba(texts))
-    assert not any((tmp_path / "cache.sqlite-training").iterdir())
+    assert not (tmp_path / "cache.sqlite-training").exists()
 
 
 def test_what_folds_have_trained_is_kept_until_the_whole_fit_ends(
@@ -168,7 +169,7 @@ def test_what_folds_have_trained_is_kept_until_the_whole_fit_ends(
     expected = branch.predict_proba(texts)
     monkeypatch.setattr(_training, "_train", None)  # it would fail
     assert_array_equal(clone(branch).fit(texts, Y).predict_proba(texts), expected)
-    assert not any((tmp_path / "cache.sqlite-training").iterdir())
+    assert not (tmp_path / "cache.sqlite-training").exists()
 
 
 @pytest.mark.filterwarnings("ignore:the device's memory")
@@ -247,13 +248,148 @@ def test_training_stops_where_the_validation_loss_no_longer_falls(
 
 
 def test_batch_norms_keep_their_statistics(
-    image_model: ImageClassifier, pictures: list[Image.Image]
+    image_model: ImageClassifier,
+    pictures: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    branch = clone(image_model).fit(pictures, Y[:40])
-    state = branch._fitted_encoder().model.state_dict()
-    means = [value for name, value in state.items() if name.endswith("running_mean")]
-    assert means
-    assert all(float(mean.abs().max()) == 0 for mean in means)
+    from torch.nn import BatchNorm2d, Conv2d
+
+    from mmevent import _network
+
+    forward, modes = _network.Network.forward, []
+
+    def watched(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
+        if self.training:
+            for module in self.modules():
+                if isinstance(module, (BatchNorm2d, Conv2d)):
+                    modes.append((type(module), module.training))
+        return forward(self, inputs, labels, weight)
+
+    monkeypatch.setattr(_network.Network, "forward", watched)
+    clone(image_model).set_params(n_epochs=1).fit(pictures, Y[:40])
+    assert set(modes) == {(BatchNorm2d, False), (Conv2d, True)}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"gradient_accumulation_steps": 2},
+        {"train_batch_size": 64},
+        {"gradient_accumulation_steps": 2, "n_epochs": 1},
+    ],
+    ids=str,
+)
+def test_weights_that_are_not_finite_are_never_kept(
+    text_model: TextClassifier, texts: list[str], parameters: dict[str, Any]
+) -> None:
+    branch = clone(text_model).set_params(learning_rate=1e20, **parameters)
+    with pytest.warns(MmeventWarning, match="is not finite: the encoder's weights are"):
+        branch.fit(texts, Y)
+    assert np.isfinite(branch.predict_proba(texts)).all()
+
+
+def test_weights_that_break_without_a_validation_part_are_put_back(
+    text_model: TextClassifier, texts: list[str]
+) -> None:
+    y = (np.arange(60) < 2).astype(int)
+    groups = np.r_[0, 0, np.arange(1, 59)]
+    branch = clone(text_model).set_params(learning_rate=1e20, n_epochs=1)
+    branch.set_params(train_batch_size=32)
+    with (
+        pytest.warns(MmeventWarning, match="no validation part"),
+        pytest.warns(MmeventWarning, match="those it began with"),
+    ):
+        branch.fit(texts, y, groups=groups)
+    assert np.isfinite(branch.predict_proba(texts)).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["trainer_state.json", "optimizer.pt", "model.safetensors"]
+)
+def test_a_damaged_checkpoint_is_begun_anew(
+    name: str,
+    text_model: TextClassifier,
+    tuned: TextClassifier,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mmevent import _training
+
+    branch = clone(text_model).set_params(cache=tmp_path / "cache.sqlite")
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_training, "_write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            branch.fit(texts, Y)
+    checkpoints = list((tmp_path / "cache.sqlite-training").glob("*/checkpoint-*"))
+    assert checkpoints
+    for checkpoint in checkpoints:
+        (checkpoint / name).write_bytes((checkpoint / name).read_bytes()[:20])
+    with pytest.warns(MmeventWarning, match="cannot be read"):
+        branch.fit(texts, Y)
+    assert_array_equal(branch.predict_proba(texts), tuned.predict_proba(texts))
+
+
+def test_no_room_for_checkpoints_is_said(
+    text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import Trainer
+
+    def full(self: Any, *arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "_save", full)
+    with pytest.raises(StorageError, match=r"No space left on device. Free some"):
+        clone(text_model).fit(texts, Y)
+
+
+def test_what_a_training_depends_on_is_in_its_key(
+    text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmevent import _training
+
+    keys: list[str] = []
+    key_of = _training.training_key
+
+    def watched(*arguments: Any) -> str:
+        keys.append(key_of(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_training, "training_key", watched)
+    fits: list[tuple[dict[str, Any], list[str], Any, dict[str, Any]]] = [
+        ({}, texts, Y, {}),
+        ({"n_epochs": 3}, texts, Y, {}),
+        ({"max_length": 8}, texts, Y, {}),
+        ({"random_state": 1}, texts, Y, {}),
+        ({"class_weight": {0: 1.0, 1: 5.0}}, texts, Y, {}),
+        ({}, texts[::-1], Y, {}),
+        ({}, texts, 1 - Y, {}),
+        ({}, texts, Y, {"groups": np.arange(60) // 2}),
+        ({}, texts, Y, {"sample_weight": np.linspace(1, 2, 60)}),
+    ]
+    for parameters, items, y, arguments in fits:
+        with pytest.raises(KeyboardInterrupt):
+            clone(text_model).set_params(**parameters).fit(items, y, **arguments)
+    assert len(set(keys)) == len(fits)
+
+
+def test_pictures_of_many_shapes_are_refused(
+    tiny_image_model: str, pictures: list[Image.Image], changed_copy: Any
+) -> None:
+    folder = changed_copy(tiny_image_model)
+    whole = {
+        "image_processor_type": "MobileNetV2ImageProcessor",
+        "size": {"shortest_edge": 16},
+        "do_center_crop": False,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(whole))
+    branch = ImageClassifier(model=str(folder), train="all", **SHORT)
+    with pytest.raises(InputError, match=r"pictures of many shapes.*train='head'"):
+        branch.fit(pictures, Y[:40])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""How many labels each image branch needs: python -m benchmarks.few_labels.
+
+Pictures of ucla_protest are split ten times into 100 to test on and a pool to learn
+from; of the pool, some protests are taken and as many others as keep their share.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedShuffleSplit
+
+from benchmarks._common import data_folder, model_folder, result_header, write_result
+from benchmarks._estimates import show
+from mmevent import ClipProbeClassifier, ClipZeroShotClassifier, ImageClassifier
+from mmevent._cache import shared_memo
+from mmevent.image_io import Images
+
+POSITIVES = (8, 16, 32, 64, 128, 256, 400)
+N_TESTED = 100
+TUNED = "fine-tuned"
+
+
+def branches() -> dict[str, Any]:
+    """Give the branches, each with its defaults."""
+    network = {"model": str(model_folder("mobilenet_v2_imagenet")), "random_state": 0}
+    clip = str(model_folder("lit_clip"))
+    return {
+        "CLIP, zero-shot": ClipZeroShotClassifier("protest", model=clip),
+        "CLIP, probe": ClipProbeClassifier(model=clip, random_state=0),
+        "head": ImageClassifier(**network),
+        TUNED: ImageClassifier(**network, train="all"),
+    }
+
+
+def chosen(y: NDArray[Any], pool: NDArray[np.intp], n: int) -> NDArray[np.intp]:
+    """Take the first so many positives of a shuffled pool, and others in proportion."""
+    positive, negative = pool[y[pool] == 1], pool[y[pool] == 0]
+    n_negative = round(n * len(negative) / len(positive))
+    return np.concatenate([positive[:n], negative[:n_negative]])
+
+
+def main() -> None:
+    """Run all branches on all sizes, print the page, and write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument(
+        "--tuned-splits",
+        type=int,
+        default=2,
+        help="splits on which the encoder is trained too, which takes minutes each",
+    )
+    parser.add_argument("--json", metavar="FILE")
+    arguments = parser.parse_args()
+    folder = data_folder("ucla_protest")
+    posts = pd.read_csv(folder / "posts.csv")
+    y = posts["protest"].to_numpy()
+    images = Images(posts["images"].tolist(), image_root=folder).scan()
+    found: dict[tuple[str, int], list[float]] = {}
+    splits = StratifiedShuffleSplit(
+        arguments.splits, test_size=N_TESTED, random_state=0
+    )
+    with shared_memo():
+        for k, (pool, test) in enumerate(splits.split(y, y)):
+            for name, branch in branches().items():
+                if name == TUNED and k >= arguments.tuned_splits:
+                    continue
+                for n in POSITIVES:
+                    rows = chosen(y, pool, n)
+                    p = branch.fit(images[rows], y[rows]).predict_proba(images[test])
+                    score = float(average_precision_score(y[test], p[:, 1]))
+                    found.setdefault((name, n), []).append(score)
+                    print(k, name, n, f"{score:.3f}", flush=True)
+    command = "python -m benchmarks.few_labels"
+    if arguments.json:
+        command += f" --json {arguments.json}"
+    result = {
+        "title": "Few labels: protest in pictures",
+        "command": command,
+        "header": result_header(seed=0),
+        "tables": [table(found)],
+        "notes": [best(found)],
+    }
+    show(result)
+    if arguments.json:
+        write_result(arguments.json, result)
+
+
+def table(found: dict[tuple[str, int], list[float]]) -> dict[str, Any]:
+    """Give the mean average precision of each branch for each number of positives."""
+    rows = []
+    for name in branches():
+        row: list[Any] = [name, len(found.get((name, POSITIVES[0]), []))]
+        for n in POSITIVES:
+            scores = np.array(found.get((name, n), [np.nan]))
+            if len(scores) < 2:
+                row += [None, None]
+                continue
+            reach = stats.t.ppf(0.975, len(scores) - 1) * stats.sem(scores)
+            mean = float(scores.mean())
+            row += [mean, [mean - reach, mean + reach]]
+        rows.append(row)
+    sizes = [part for n in POSITIVES for part in (f"{n} positives", "95%")]
+    return {
+        "caption": "Average precision on pictures that were not learnt from, mean and "
+        "t-interval over splits",
+        "columns": ["branch", "splits", *sizes],
+        "rows": rows,
+    }
+
+
+def best(found: dict[tuple[str, int], list[float]]) -> str:
+    """Say which branch is best with how many positives."""
+    names = [name for name in branches() if (name, POSITIVES[0]) in found]
+    winners = [
+        max(names, key=lambda name, n=n: float(np.mean(found[name, n])))
+        for n in POSITIVES
+    ]
+    said = (f"{n}: {name}" for n, name in zip(POSITIVES, winners, strict=True))
+    return f"Best by the number of positives: {'; '.join(said)}."
+
+
+if __name__ == "__main__":
+    main()
