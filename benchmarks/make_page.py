@@ -1,17 +1,21 @@
 """Write docs/benchmarks.md from benchmarks/results: python -m benchmarks.make_page.
 
-The page is a function of the result files alone; a test compares the two.
+The page is a function of the result files alone; a test compares the two. Other pages
+quote tables between `<!-- NAME.json -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from benchmarks._common import RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+QUOTING = (ROOT / "docs" / "limits.md",)
+_QUOTED = re.compile(r"(<!-- (\S+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 INTRODUCTION = """\
 # Benchmarks
@@ -103,10 +107,25 @@ def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
     ]
 
 
+def with_quotes(page: str, folder: Path = RESULTS) -> str:
+    """Give a page with the tables of the result files that it quotes."""
+
+    def quote(found: re.Match[str]) -> str:
+        result = json.loads((folder / found[2]).read_text(encoding="utf-8"))
+        tables = "\n\n".join(_table(table) for table in result["tables"])
+        return f"{found[1]}\n{tables}\n\n{found[3]}"
+
+    return _QUOTED.sub(quote, page)
+
+
 def main() -> None:
-    """Write the page."""
+    """Write the page, and the quotes in others."""
     PAGE.write_text(render(read_results()), encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    for page in QUOTING:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(with_quotes(text), encoding="utf-8")
+    for page in (PAGE, *QUOTING):
+        print(f"wrote {page.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

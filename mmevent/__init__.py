@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmevent.clip import ClipProbeClassifier, ClipZeroShotClassifier
+    from mmevent.clip_text import ClipTextClassifier
     from mmevent.detector import EventDetector
     from mmevent.evaluation import Estimate, ForwardInTime, evaluate
     from mmevent.fusion import fuse, pool_images
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 # tests/test_import.py compares the three.
 _MODULE_OF = {
     "ClipProbeClassifier": "clip",
+    "ClipTextClassifier": "clip_text",
     "ClipZeroShotClassifier": "clip",
     "Estimate": "evaluation",
     "EventDetector": "detector",
@@ -50,6 +52,7 @@ _MODULE_OF = {
 
 __all__ = [
     "ClipProbeClassifier",
+    "ClipTextClassifier",
     "ClipZeroShotClassifier",
     "Estimate",
     "EventDetector",

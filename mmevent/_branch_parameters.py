@@ -12,7 +12,7 @@ from mmevent._branches import TEXT, is_frozen_whole
 from mmevent._objects import walk
 from mmevent.exceptions import InputError
 from mmevent.image import ImageClassifier
-from mmevent.text import TextClassifier
+from mmevent.text import FrozenTextClassifier, TextClassifier
 
 AUTO = "auto"
 
@@ -103,10 +103,10 @@ def check_frozen_parts(branch: Any, coding: Sequence[Any]) -> None:
             )
 
 
-def text_classifiers(branch: Any) -> list[TextClassifier]:
+def text_classifiers(branch: Any) -> list[FrozenTextClassifier]:
     """Return the fitted text classifiers within a branch, itself included."""
     return [
         part
         for part in walk(branch)
-        if isinstance(part, TextClassifier) and hasattr(part, "classes_")
+        if isinstance(part, FrozenTextClassifier) and hasattr(part, "classes_")
     ]

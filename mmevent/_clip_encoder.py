@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._encoding import Spec, full_precision, write_json
+from mmevent._encoding import Encoder, Spec, full_precision, write_json
 from mmevent._hub import (
     OPEN_CLIP,
     ModelFiles,
@@ -47,14 +47,84 @@ _TEXT_CONFIG = ModelFiles(
 _PROMPTS_A_BATCH = 64
 
 
-class ClipEncoder(ViewEncoder):
+class _Tower(Encoder):
+    """What both towers of a CLIP model share: the model, whole, and its tokenizer."""
+
+    files = OPEN_CLIP
+    tokenizer: Any
+    config: dict[str, Any]
+
+    def n_tokens(self, text: str) -> int:
+        """Count the tokens of a text, with those that mark its start and end."""
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is None:
+            return len(self.tokenizer.encode(text)) + 2
+        clean = self.tokenizer.clean_fn(text)
+        if getattr(self.tokenizer, "tokenizer_mode", "") == "clips":
+            plain = inner(clean, add_special_tokens=False, verbose=False)
+            return len(plain["input_ids"]) + 3
+        return len(inner(clean, verbose=False)["input_ids"])
+
+    def save(self, folder: Path) -> None:
+        """Write the model so that it loads again from `folder` with the same spec."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.model.state_dict()
+        save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in state.items()},
+            folder / OPEN_CLIP.usual_weights,
+        )
+        self._save_preprocessing(folder)
+
+    def _save_preprocessing(self, folder: Path) -> None:
+        preprocessing = {"preprocess_cfg": self.spec["preprocessing"]}
+        write_json(folder / OPEN_CLIP.config, self.config | preprocessing)
+        if "hf_model_name" in self.config["model_cfg"]["text_cfg"]:
+            self.model.text.config.save_pretrained(folder / _TEXT_MODEL)
+        if hasattr(self.tokenizer, "tokenizer"):
+            self.tokenizer.save_pretrained(folder)
+
+
+class ClipTextEncoder(_Tower):
+    """Texts to CLIP's text features, of length 1."""
+
+    kind, item = "clip-text", "text"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        config: dict[str, Any],
+        spec: Spec,
+        *,
+        device: str,
+    ) -> None:
+        width = config["model_cfg"]["embed_dim"]
+        super().__init__(model, spec, device=device, width=width, missing=frozenset())
+        self.tokenizer = tokenizer
+        self.config = config
+
+    def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which texts have more tokens than the model reads."""
+        longest = self.spec["max_length"]
+        with self.lock:
+            return np.array([self.n_tokens(text) > longest for text in texts], bool)
+
+    def _forward(self, items: list[str]) -> Vectors:
+        tokens = self.tokenizer(items).to(self.device)
+        features = self.model.encode_text(tokens, normalize=True)
+        rows: Vectors = features.float().cpu().numpy()
+        return rows
+
+
+class ClipEncoder(_Tower, ViewEncoder):
     """Images to CLIP's image features, and prompts to its text features, of length 1.
 
     The image features of each view have length 1; views stand side by side.
     """
 
     kind = "clip-image"
-    files = OPEN_CLIP
 
     def __init__(
         self,
@@ -79,17 +149,6 @@ class ClipEncoder(ViewEncoder):
         """What the model multiplies cosines by before a softmax."""
         return float(self.model.logit_scale.exp())
 
-    def n_tokens(self, text: str) -> int:
-        """Count the tokens of a text, with those that mark its start and end."""
-        inner = getattr(self.tokenizer, "tokenizer", None)
-        if inner is None:
-            return len(self.tokenizer.encode(text)) + 2
-        clean = self.tokenizer.clean_fn(text)
-        if getattr(self.tokenizer, "tokenizer_mode", "") == "clips":
-            plain = inner(clean, add_special_tokens=False, verbose=False)
-            return len(plain["input_ids"]) + 3
-        return len(inner(clean, verbose=False)["input_ids"])
-
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 a text; each text is encoded once."""
         import torch
@@ -103,26 +162,6 @@ class ClipEncoder(ViewEncoder):
                 self._texts |= zip(some, rows.float().cpu().numpy(), strict=True)
             self.n_texts_encoded += len(new)
             return np.stack([self._texts[text] for text in texts])
-
-    def save(self, folder: Path) -> None:
-        """Write the model so that it loads again from `folder` with the same spec."""
-        from safetensors.torch import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        state = self.model.state_dict()
-        save_file(
-            {name: tensor.cpu().contiguous() for name, tensor in state.items()},
-            folder / OPEN_CLIP.usual_weights,
-        )
-        self._save_preprocessing(folder)
-
-    def _save_preprocessing(self, folder: Path) -> None:
-        preprocessing = {"preprocess_cfg": self.spec["preprocessing"]}
-        write_json(folder / OPEN_CLIP.config, self.config | preprocessing)
-        if "hf_model_name" in self.config["model_cfg"]["text_cfg"]:
-            self.model.text.config.save_pretrained(folder / _TEXT_MODEL)
-        if hasattr(self.tokenizer, "tokenizer"):
-            self.tokenizer.save_pretrained(folder)
 
     def _preprocess(self, image: Image) -> Any:
         return self.transform(image).unsqueeze(0)
@@ -138,25 +177,16 @@ def _load(
     *,
     views: Sequence[str] = (CENTRE,),
 ) -> ClipEncoder:
-    import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
     from PIL import Image
 
     config = _read_config(source)
-    towers = config["model_cfg"]
-    tokenizer = _tokenizer(source, towers["text_cfg"])
-    changed = _text_tower(source, towers["text_cfg"])
+    tokenizer = _tokenizer(source, config["model_cfg"]["text_cfg"])
+    model = _model(source, config)
     try:
-        with quiet_loading(), kept_generator(), _untouched_logging():
-            model = open_clip.create_model(
-                f"local-dir:{source.folder}",
-                precision="fp32",
-                require_pretrained=True,
-                **changed,
-            )
         preprocessing = _preprocessing(model, expected)
         transform = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
-    except Exception as error:  # whatever the library finds wrong with the files
+    except Exception as error:  # whatever the library finds wrong with the settings
         raise unloadable(source, error) from error
     pooling: Spec = {"output": "image features", "normalize": True}
     pooling["views"] = list(views)
@@ -169,7 +199,41 @@ def _load(
     return tried(source, encoder, Image.new("RGB", (32, 32)))
 
 
+def _load_text(
+    source: ModelSource, device: str, expected: Spec | None
+) -> ClipTextEncoder:
+    config = _read_config(source)
+    tokenizer = _tokenizer(source, config["model_cfg"]["text_cfg"])
+    model = _model(source, config)
+    pooling: Spec = {"output": "text features", "normalize": True}
+    # What its own folder says of images is kept with it, and tokens stand for a text.
+    preprocessing = _preprocessing(model, expected)
+    length = int(tokenizer.context_length)
+    spec = encoder_spec(
+        source, model, frozenset(), preprocessing, pooling, length, expected
+    )
+    encoder = ClipTextEncoder(model, tokenizer, config, spec, device=device)
+    return tried(source, encoder, "a text")
+
+
 LOADERS[ClipEncoder] = _load
+LOADERS[ClipTextEncoder] = _load_text
+
+
+def _model(source: ModelSource, config: dict[str, Any]) -> Any:
+    import open_clip
+
+    changed = _text_tower(source, config["model_cfg"]["text_cfg"])
+    try:
+        with quiet_loading(), kept_generator(), _untouched_logging():
+            return open_clip.create_model(
+                f"local-dir:{source.folder}",
+                precision="fp32",
+                require_pretrained=True,
+                **changed,
+            )
+    except Exception as error:  # whatever the library finds wrong with the files
+        raise unloadable(source, error) from error
 
 
 def _preprocessing(model: Any, expected: Spec | None) -> Spec:

@@ -34,21 +34,13 @@ def new_branches(options: dict[str, Any], session: Session) -> tuple[Any, Any]:
     from mmevent import ImageClassifier, TextClassifier
 
     _check(options)
-    trained = {"n_epochs": options["epochs"]}
-    text = _branch(
-        TextClassifier,
-        options["text"],
-        {"train": options["train_text"], **trained},
-        options,
-        session,
-    )
+    settings = {"train": options["train_text"], "n_epochs": options["epochs"]}
+    text = _branch(TextClassifier, options["text"], settings, options, session)
     kind = options["image_branch"]
-    if kind == "classifier":
-        settings = {"train": options["train_image"], **trained}
-        return text, _branch(
-            ImageClassifier, options["image"], settings, options, session
-        )
-    return text, _clip_branch(kind, options, session)
+    if kind != "classifier":
+        return text, _clip_branch(kind, options, session)
+    settings = {"train": options["train_image"], "n_epochs": options["epochs"]}
+    return text, _branch(ImageClassifier, options["image"], settings, options, session)
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -63,6 +55,13 @@ def _check(options: dict[str, Any]) -> None:
         raise click.UsageError("--train-image needs --image-branch classifier.")
     if kind != "classifier" and options["image"] == "none":
         raise click.UsageError(f"--image none leaves nothing for the branch {kind}.")
+    for side in ("text", "image"):
+        if options[side] == "none" and options[f"train_{side}"] != "head":
+            raise click.UsageError(f"--train-{side} does nothing with --{side} none.")
+    chosen = click.get_current_context().get_parameter_source("epochs")
+    trains = {options["train_text"], options["train_image"]} != {"head"}
+    if chosen is not click.core.ParameterSource.DEFAULT and not trains:
+        raise click.UsageError("--epochs needs --train-text or --train-image.")
     if kind == ZERO_SHOT and options["event"] is None:
         raise click.UsageError(
             f"--image-branch {ZERO_SHOT} needs --event, the name of an event pack."

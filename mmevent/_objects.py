@@ -28,6 +28,7 @@ TRUSTED = [
     "mmevent._prompts.PromptHead",
     "mmevent.clip.ClipProbeClassifier",
     "mmevent.clip.ClipZeroShotClassifier",
+    "mmevent.clip_text.ClipTextClassifier",
     "mmevent.image.ImageClassifier",
     "mmevent.text.TextClassifier",
     *(

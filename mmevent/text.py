@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._frozen import FrozenClassifier
 from mmevent._text_encoder import TextEncoder
 from mmevent._trainable import TrainableClassifier
 from mmevent.exceptions import InputError
@@ -23,7 +24,47 @@ DEFAULT_TEXT_MODEL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v
 """Name of the text encoder that is used where none is named."""
 
 
-class TextClassifier(TrainableClassifier):
+class FrozenTextClassifier(FrozenClassifier):
+    """Base of the branches that see texts."""
+
+    def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which texts are longer than the encoder reads.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Texts.
+
+        Returns
+        -------
+        ndarray of shape (n_texts,)
+            True where tokens are cut off.
+
+        Raises
+        ------
+        InputError
+            If ``texts`` is not a sequence of strings.
+        ModelUnavailableError
+            If the encoder cannot be loaded, or is not the one of `fit`.
+        """
+        check_is_fitted(self)
+        items = _texts(texts)
+        truncated: NDArray[np.bool_] = self._fitted_encoder().is_truncated(items)
+        return truncated
+
+    def _items(self, X: Any) -> tuple[list[str], list[str], NDArray[np.bool_]]:
+        texts = _texts(X)
+        return texts, texts, np.ones(len(texts), dtype=bool)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that `X` holds strings."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.string = True
+        return tags
+
+
+class TextClassifier(TrainableClassifier, FrozenTextClassifier):
     """Classify texts by a head on an encoder, frozen or fine-tuned.
 
     Each distinct text is encoded once. Token embeddings are averaged and
@@ -206,44 +247,8 @@ class TextClassifier(TrainableClassifier):
         self._fit(X, y, groups, sample_weight)
         return self
 
-    def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
-        """Tell which texts are longer than the encoder reads.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            Texts.
-
-        Returns
-        -------
-        ndarray of shape (n_texts,)
-            True where tokens are cut off.
-
-        Raises
-        ------
-        InputError
-            If ``texts`` is not a sequence of strings.
-        ModelUnavailableError
-            If the encoder cannot be loaded, or is not the one of `fit`.
-        """
-        check_is_fitted(self)
-        items = _texts(texts)
-        truncated: NDArray[np.bool_] = self._fitted_encoder().is_truncated(items)
-        return truncated
-
-    def _items(self, X: Any) -> tuple[list[str], list[str], NDArray[np.bool_]]:
-        texts = _texts(X)
-        return texts, texts, np.ones(len(texts), dtype=bool)
-
     def _settings(self) -> dict[str, Any]:
         return {"max_length": self.max_length}
-
-    def __sklearn_tags__(self) -> Any:
-        """Say that `X` holds strings."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        tags.input_tags.string = True
-        return tags
 
 
 def _texts(X: Any) -> list[str]:

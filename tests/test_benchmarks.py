@@ -45,6 +45,25 @@ def test_page_is_what_the_result_files_give() -> None:
     )
 
 
+@pytest.mark.parametrize("page", make_page.QUOTING, ids=lambda page: page.name)
+def test_quotes_are_what_the_result_files_give(page: Path) -> None:
+    written = page.read_text(encoding="utf-8")
+    assert "<!-- end -->" in written
+    assert written == make_page.with_quotes(written), (
+        "run `python -m benchmarks.make_page`"
+    )
+
+
+def test_a_quote_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(result()))
+    page = "Before\n<!-- x.json -->\nold\n<!-- end -->\nafter\n"
+    quoted = make_page.with_quotes(page, tmp_path)
+    assert "old" not in quoted
+    assert "| fused | 0.626 |" in quoted
+    assert quoted.startswith("Before\n<!-- x.json -->\n")
+    assert quoted.endswith("\n<!-- end -->\nafter\n")
+
+
 @pytest.mark.parametrize("path", sorted(_common.RESULTS.glob("*.json")), ids=str)
 def test_result_file_is_complete(path: Path) -> None:
     found = json.loads(path.read_text(encoding="utf-8"))

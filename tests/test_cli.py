@@ -225,6 +225,8 @@ def test_an_encoder_is_trained(coded: Path, models: list[str], tmp_path: Path) -
         ("--event fire", "--event needs --image-branch clip-zero-shot"),
         ("--image-branch clip-probe --packs x.toml", "--packs needs --image-branch"),
         ("--image-branch clip-zero-shot", "needs --event"),
+        ("--epochs 3", "--epochs needs --train-text or --train-image"),
+        ("--image none --train-image 1", "--train-image does nothing with"),
         ("--pretrained openai", "--pretrained needs a CLIP branch"),
         ("--image-branch clip-probe --train-image all", "--train-image needs"),
         ("--image-branch clip-probe --image none", "leaves nothing for the branch"),
@@ -722,7 +724,10 @@ def test_the_cache_is_shown_and_cleared(
     ]
     options = ["none", "--cv", "2", "--estimate", "none", "--cache", cache, "-o", model]
     done(*words, *options)
+    left = tmp_path / "cache.sqlite-training" / ("a" * 32)
+    left.mkdir(parents=True)
     said = done("cache", "info", "--cache", cache).stdout
+    assert "\n1 trainings that did not end, in " in said
     assert said.startswith(f"File: {cache}\n")
     assert re.search(
         r"\n\d+ embeddings, 0\.\d MB of at most 10,240\n  encoder [0-9a-f]", said
@@ -731,6 +736,7 @@ def test_the_cache_is_shown_and_cleared(
         f"Removed: {cache}"
     )
     assert not cache.exists()
+    assert not left.parent.exists()
     assert done("cache", "info", "--cache", cache).stdout.count("\n") == 2
     assert done("cache", "info").stdout == "No cache: it is off.\n"
     assert os.environ["MMEVENT_CACHE"] == "off"

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 import mmevent
 from mmevent import (
     ClipProbeClassifier,
+    ClipTextClassifier,
     ClipZeroShotClassifier,
     EventDetector,
     ImageClassifier,
@@ -85,6 +86,11 @@ def probe_case(tiny_clip_model: str, pictures: list[Image.Image], **other: Any) 
     return pictures_case(ClipProbeClassifier(model=tiny_clip_model), pictures)
 
 
+def clip_text_case(tiny_clip_model: str, texts: list[str], **other: Any) -> Case:
+    y = np.arange(len(texts)) % 2
+    return Case(ClipTextClassifier(model=tiny_clip_model), texts, y, None)
+
+
 def zero_shot_case(
     tiny_clip_model: str, pictures: list[Image.Image], **other: Any
 ) -> Case:
@@ -126,6 +132,7 @@ def detector_case(tiny_text_model: str, tiny_image_model: str, **other: Any) -> 
 # Small parameters of each estimator; one that is not here fails.
 CASES: dict[str, Callable[..., Case]] = {
     "ClipProbeClassifier": probe_case,
+    "ClipTextClassifier": clip_text_case,
     "ClipZeroShotClassifier": zero_shot_case,
     "EventDetector": detector_case,
     "ImageClassifier": image_case,
@@ -331,7 +338,7 @@ def test_nothing_can_be_learnt_from_an_empty_input(case: Case) -> None:
 
 def test_a_corrupt_image_changes_its_own_row_only(case: Case, fitted: Any) -> None:
     if case.corrupt is None:
-        assert isinstance(case.estimator, TextClassifier)
+        assert isinstance(case.estimator, (TextClassifier, ClipTextClassifier))
         return
     row = 2
     whole = outputs(fitted, case.X)

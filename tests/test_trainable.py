@@ -20,6 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from mmevent import ImageClassifier, TextClassifier
+from mmevent._loading import load_encoder, with_weights
+from mmevent._text_encoder import TextEncoder
 from mmevent._trainable import is_fine_tuned
 from mmevent.exceptions import InputError, MmeventWarning, StorageError
 
@@ -429,3 +431,26 @@ def test_a_part_that_is_fine_tuned_is_found(text_model: TextClassifier) -> None:
     assert not is_fine_tuned(None)
     assert not is_fine_tuned(FrozenEstimator(text_model))
     assert not is_fine_tuned(VotingClassifier([("a", FrozenEstimator(text_model))]))
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_batches_can_be_prepared_by_other_processes(
+    image_model: ImageClassifier,
+    pictures: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mmevent import _trainer
+
+    monkeypatch.setattr(_trainer, "n_workers", lambda device: 2)
+    branch = clone(image_model).set_params(n_epochs=1).fit(pictures, Y[:40])
+    assert np.isfinite(branch.predict_proba(pictures)).all()
+
+
+def test_a_trained_encoder_shares_the_lock_of_its_tokenizer(
+    tiny_text_model: str,
+) -> None:
+    encoder = load_encoder(TextEncoder, tiny_text_model)
+    other = with_weights(encoder, {})
+    assert other.tokenizer is encoder.tokenizer
+    assert other.lock is encoder.lock
+    assert other.model is not encoder.model
