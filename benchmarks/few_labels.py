@@ -77,7 +77,7 @@ def main() -> None:
                     score = float(average_precision_score(y[test], p[:, 1]))
                     found.setdefault((name, n), []).append(score)
                     print(k, name, n, f"{score:.3f}", flush=True)
-    command = "python -m benchmarks.few_labels"
+    command = f"python -m benchmarks.few_labels --tuned-splits {arguments.tuned_splits}"
     if arguments.json:
         command += f" --json {arguments.json}"
     result = {
@@ -116,14 +116,15 @@ def table(found: dict[tuple[str, int], list[float]]) -> dict[str, Any]:
 
 
 def best(found: dict[tuple[str, int], list[float]]) -> str:
-    """Say which branch is best with how many positives."""
+    """Say which branch is best with how many positives, on the splits that all had."""
     names = [name for name in branches() if (name, POSITIVES[0]) in found]
+    shared = min(len(found[name, POSITIVES[0]]) for name in names)
     winners = [
-        max(names, key=lambda name, n=n: float(np.mean(found[name, n])))
+        max(names, key=lambda name, n=n: float(np.mean(found[name, n][:shared])))
         for n in POSITIVES
     ]
     said = (f"{n}: {name}" for n, name in zip(POSITIVES, winners, strict=True))
-    return f"Best by the number of positives: {'; '.join(said)}."
+    return f"Best mean over {shared} splits, by positives: {'; '.join(said)}."
 
 
 if __name__ == "__main__":
