@@ -157,8 +157,12 @@ def _fit_logistic(
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler()
-    scaled = scaler.fit_transform(np.asarray(embeddings, dtype=np.float64))
+    exact = np.asarray(embeddings, dtype=np.float64)
+    scaler = StandardScaler().fit(exact)
+    # What varies by rounding alone would else become noise as large as any feature.
+    rounding = np.finfo(np.float32).eps * np.linalg.norm(exact, axis=1).mean()
+    scaler.scale_[scaler.scale_ < rounding] = 1.0
+    scaled = scaler.transform(exact)
     folds = grouped_folds(y, groups, seed)
     strength = _best_c(scaled, y, weight, folds) if folds else _FALLBACK_C
     logistic = LogisticRegression(C=strength, tol=1e-6, max_iter=10_000)

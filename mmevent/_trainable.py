@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from copy import deepcopy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmevent._network import Linear
-    from mmevent._trainer import Recipe
+    from mmevent._trainer import Parts, Recipe, Rows
+    from mmevent._training import Trained
 
 HEAD, ALL = "head", "all"
 
@@ -84,13 +86,28 @@ class TrainableClassifier(FrozenClassifier, ABC):
         if self.train == HEAD:
             return super()._learn(encoder, examples)
         from mmevent._trainer import Rows
-        from mmevent._training import fine_tune, split, training_key
+        from mmevent._training import split
 
         _, codes = np.unique(examples.labels, return_inverse=True)
         weight = balanced_weight(examples.labels, self.class_weight, examples.weights)
         rows = Rows(examples.items, codes, weight / weight.mean(), examples.groups)
         recipe = self._recipe()
         parts = split(rows, recipe.seed)
+        trained, head = self._tune(encoder, examples, rows, parts, recipe)
+        if len(parts[1]) and trained.n_epochs:
+            recipe = replace(recipe, n_epochs=trained.n_epochs)
+            parts = np.arange(len(codes)), parts[1][:0]
+            trained, head = self._tune(encoder, examples, rows, parts, recipe)
+        self._trained, self.pretrained_spec_ = trained.weights, encoder.spec
+        self.n_epochs_ = trained.n_epochs
+        return with_weights(encoder, trained.weights), head
+
+    def _tune(
+        self, encoder: Any, examples: Examples, rows: Rows, parts: Parts, recipe: Recipe
+    ) -> tuple[Trained, Any]:
+        """Train from the head of one part of the rows; stop by the other, if any."""
+        from mmevent._training import fine_tune, training_key
+
         head = self._starting_head(encoder.n_views, examples, parts[0])
         linear = _linear(head)
         key = training_key(encoder, examples.keys, rows, parts, linear, recipe)
@@ -105,9 +122,7 @@ class TrainableClassifier(FrozenClassifier, ABC):
                 folder=folder,
                 verbose=self.verbose,
             )
-        self._trained, self.pretrained_spec_ = trained.weights, encoder.spec
-        head = _with_layer(head, trained.linear, encoder.n_views)
-        return with_weights(encoder, trained.weights), head
+        return trained, _with_layer(head, trained.linear, encoder.n_views)
 
     def _starting_head(
         self, n_views: int, examples: Examples, learning: NDArray[np.intp]

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import (
     EarlyStoppingCallback,
+    EvalPrediction,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -27,7 +29,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from mmevent._network import Network, TrainableEncoder
 
-_PATIENCE = 2  # epochs without a better validation loss
+_PATIENCE = 2  # epochs without a better order of the validation rows
+_CRITERION = "average_precision"
 _WEIGHT_DECAY = 0.01
 _WARMUP = 0.1  # share of the steps in which the learning rate rises
 SETTINGS = {"patience": _PATIENCE, "decay": _WEIGHT_DECAY, "warm-up": _WARMUP}
@@ -91,13 +94,13 @@ def _arguments(
         save_strategy="epoch",
         save_total_limit=1,
         load_best_model_at_end=validated,
-        metric_for_best_model="loss" if validated else None,
-        greater_is_better=False if validated else None,
+        metric_for_best_model=_CRITERION if validated else None,
+        greater_is_better=True if validated else None,
         restore_callback_states_from_checkpoint=True,
         seed=recipe.seed,
         remove_unused_columns=False,
         label_names=["labels"],
-        prediction_loss_only=True,
+        prediction_loss_only=not validated,
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -138,7 +141,8 @@ def make_trainer(
 ) -> Trainer:
     """Return a Trainer that learns from one part of the rows, and stops by the other.
 
-    Without the other it runs for all epochs. Each epoch leaves a checkpoint.
+    It stops two epochs after the average precision on the other part was highest;
+    without that part it runs for all epochs. Each epoch leaves a checkpoint.
     """
     encoder, (learning, validation) = network.encoder, parts
 
@@ -149,12 +153,22 @@ def make_trainer(
             "inputs": dict(encoder.collate([e["example"] for e in examples])),
         }
 
+    def figures(outcome: EvalPrediction) -> dict[str, float]:
+        logits = np.nan_to_num(outcome.predictions)
+        scores = logits if logits.shape[1] > 2 else logits[:, 1] - logits[:, 0]
+        weight = rows.weight[validation]
+        value = average_precision_score(
+            rows.codes[validation], scores, sample_weight=weight
+        )
+        return {_CRITERION: float(value)}
+
     validated = len(validation) > 0
     callbacks: list[TrainerCallback] = [_StopIfDiverged(network)]
     if validated:
         callbacks.append(EarlyStoppingCallback(_PATIENCE))
     if verbose:
-        callbacks.append(_Bar(encoder.item))
+        purpose = "Choosing epochs" if validated else "Fine-tuning"
+        callbacks.append(_Bar(f"{purpose} on {encoder.item}s"))
     held_out = _Examples(encoder, rows, validation, augment=False)
     trainer = Trainer(
         network,
@@ -162,6 +176,7 @@ def make_trainer(
         data_collator=collate,
         train_dataset=_Examples(encoder, rows, learning, augment=recipe.augment),
         eval_dataset=held_out if validated else None,
+        compute_metrics=figures if validated else None,
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
@@ -187,10 +202,10 @@ class _StopIfDiverged(TrainerCallback):
 
 
 class _Bar(TrainerCallback):
-    """Shows the steps, and the validation loss of the last epoch."""
+    """Shows the steps, and how well the last epoch orders the validation rows."""
 
-    def __init__(self, item: str) -> None:
-        self.description = f"Fine-tuning on {item}s"
+    def __init__(self, description: str) -> None:
+        self.description = description
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, **kwargs: Any
@@ -209,7 +224,8 @@ class _Bar(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any
     ) -> None:
-        self.bar.set_postfix(validation_loss=round(metrics["eval_loss"], 4))
+        if f"eval_{_CRITERION}" in metrics:
+            self.bar.set_postfix(AP=round(metrics[f"eval_{_CRITERION}"], 3))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.bar.close()

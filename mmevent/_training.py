@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.utils.data import Subset
 from transformers import Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -41,6 +42,7 @@ from mmevent.exceptions import MmeventError, MmeventWarning, StorageError
 _VALIDATION_FOLDS = 7  # one of them is the validation part
 _WEIGHTS = "weights.safetensors"
 _LAYER = "linear."
+_EPOCHS = "n_epochs"
 _LIBRARIES = ("accelerate", "mmevent", "torch", "transformers")
 
 # Training sets the random states of the process, so there is one at a time.
@@ -48,10 +50,14 @@ _lock = threading.Lock()
 
 
 class Trained(NamedTuple):
-    """The encoder's weights that were trained, by name, and the layer."""
+    """The encoder's weights that were trained, by name, the layer, and the epochs.
+
+    The epochs led to these weights; they are 0 where the loss was not finite.
+    """
 
     weights: dict[str, NDArray[np.float32]]
     linear: Linear
+    n_epochs: int
 
 
 def fine_tune(
@@ -68,9 +74,9 @@ def fine_tune(
 
     A layer that starts from a fitted head keeps the encoder's features from being
     distorted by the first steps (Kumar et al. 2022). The loss is cross-entropy under
-    the rows' weights; the weights of the epoch with the least loss on the second of
-    the `parts` are kept, and the head has not seen these rows. Batch norms keep their
-    statistics.
+    the rows' weights. Of the epochs, the one is kept that orders the second of the
+    `parts` best, whose rows the head has not seen; where there are none, the last.
+    Batch norms keep their statistics.
 
     `folder` holds a checkpoint of each epoch, from which an interrupted training goes
     on, and the result; the caller removes it.
@@ -81,12 +87,13 @@ def fine_tune(
         names = choose_trained(network.encoder, recipe.n_blocks)
         found = _read(folder / _WEIGHTS)
         if found is None:
-            _train(network, rows, parts, recipe, folder, verbose)
-            _write(network, names, folder)
+            n_epochs = _train(network, rows, parts, recipe, folder, verbose)
+            _write(network, names, n_epochs, folder)
             found = _read(folder / _WEIGHTS)
             assert found is not None
-    weights, coef, intercept = found
-    return Trained(weights, linear._replace(coef=coef, intercept=intercept))
+    weights, coef, intercept, n_epochs = found
+    linear = linear._replace(coef=coef, intercept=intercept)
+    return Trained(weights, linear, n_epochs)
 
 
 def training_key(
@@ -119,8 +126,11 @@ def _train(
     recipe: Recipe,
     folder: Path,
     verbose: bool,
-) -> None:
-    """Train in place, with half the batch wherever the device's memory is too small."""
+) -> int:
+    """Train in place, with half the batch wherever the device's memory is too small.
+
+    Return the number of epochs, 0 if it diverged.
+    """
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     while True:
         trainer = make_trainer(network, rows, parts, recipe, folder, verbose=verbose)
@@ -142,10 +152,14 @@ def _train(
             network.load_state_dict(start)
         else:
             break
+    state, n_epochs = trainer.state, recipe.n_epochs
     if not len(parts[1]):  # nothing else would notice what the last step broke
-        trainer.evaluate(trainer.train_dataset)
+        trainer.evaluate(Subset(trainer.train_dataset, [0]))
+    else:
+        n_epochs = round((state.best_global_step or 0) * n_epochs / state.max_steps)
     if network.diverged:
         _put_back(network, start, trainer)
+    return 0 if network.diverged else n_epochs
 
 
 def _discard(checkpoint: str, error: Exception) -> None:
@@ -169,7 +183,7 @@ def _no_room(folder: Path, error: Exception) -> MmeventError:
 
 
 def split(rows: Rows, seed: int) -> Parts:
-    """Return the rows to learn from, and those that say when to stop.
+    """Return rows to learn from, and those that say after how many epochs to stop.
 
     The latter are a seventh, with all classes and with groups left whole; there are
     none where a class has too few groups for both.
@@ -204,11 +218,12 @@ def _put_back(network: Network, start: dict[str, Any], trainer: Trainer) -> None
     )
 
 
-def _write(network: Network, names: list[str], folder: Path) -> None:
+def _write(network: Network, names: list[str], n_epochs: int, folder: Path) -> None:
     """Keep what was trained, whole or not at all, and no checkpoint any more."""
     state = network.state_dict()
     kept = {name: state[f"model.{name}"] for name in names}
     kept |= {_LAYER + part: state[_LAYER + part] for part in ("weight", "bias")}
+    kept[_EPOCHS] = torch.tensor(n_epochs)
     path = folder / _WEIGHTS
     draft = path.with_suffix(".part")
     try:
@@ -220,8 +235,8 @@ def _write(network: Network, names: list[str], folder: Path) -> None:
         shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray[np.float32]], Any, Any] | None:
-    """Return the encoder's weights, and the layer's; None where they are not there."""
+def _read(path: Path) -> tuple[dict[str, NDArray[np.float32]], Any, Any, int] | None:
+    """Return the encoder's weights, the layer's, and the epochs, if they are there."""
     if not path.is_file():
         return None
     try:
@@ -229,10 +244,11 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float32]], Any, Any] | None:
         # Copies: what safetensors gives is the file itself, which will be removed.
         arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
         coef, intercept = (arrays.pop(_LAYER + part) for part in ("weight", "bias"))
+        n_epochs = int(arrays.pop(_EPOCHS))
     except (KeyError, OSError, SafetensorError):  # the disk was full, or the power cut
         path.unlink()
         return None
-    return arrays, coef.astype(np.float64), intercept.astype(np.float64)
+    return arrays, coef.astype(np.float64), intercept.astype(np.float64), n_epochs
 
 
 @contextmanager

@@ -131,6 +131,9 @@ class TextClassifier(TrainableClassifier, FrozenTextClassifier):
         loaded again by it when needed.
     pretrained_spec_ : dict
         The same of the encoder before it was fine-tuned; only then is it there.
+    n_epochs_ : int
+        Passes over the rows by which it was fine-tuned, 0 where its loss was not
+        finite; only then is it there.
 
     See Also
     --------
@@ -140,11 +143,12 @@ class TextClassifier(TrainableClassifier, FrozenTextClassifier):
     -----
     **Fine-tuning** starts from the pretrained weights in every fit, and from a head
     that was fitted on the frozen encoder, which keeps the first steps from distorting
-    its features (Kumar et al. 2022). A seventh of the rows, groups left whole, is not
-    learnt from: training stops two epochs after its loss was least there, and those
-    weights are kept. The loss has the class weights and sample weights. Batch norms
-    keep their statistics. It runs in bfloat16 where the device computes in it; the
-    result is float32. Checkpoints lie beside the cache's file, and the same fit on the
+    its features (Kumar et al. 2022). It is done twice: first without a seventh of the
+    rows, groups left whole, until two epochs after the one that ordered these rows best
+    (average precision; with more classes, its mean over them), then on all rows for as
+    many epochs. The loss has the class weights and sample weights. Batch norms keep
+    their statistics. It runs in bfloat16 where the device computes in it; the result is
+    float32. Checkpoints lie beside the cache's file, and the same fit on the
     same data goes on from them after an interruption; they are removed when it is done,
     and there are none with ``cache=None``. What was trained is part of the fitted
     object. A ``random_state`` of None is 0 here.

@@ -109,6 +109,17 @@ def test_the_default_head_is_the_same_every_time() -> None:
     np.testing.assert_array_equal(first[-1].coef_, second[-1].coef_)
 
 
+def test_rounding_is_no_feature() -> None:
+    x, y = _data()
+    noise = np.random.default_rng(0).normal(size=len(y)) * 1e-7
+    with_noise = np.column_stack([x, 0.04 + noise]).astype(np.float32)
+    head = fit_head(with_noise, y)
+    elsewhere = with_noise.copy()
+    elsewhere[:, -1] += 1e-5  # the last digits of another machine
+    assert_allclose(head.predict_proba(elsewhere), head.predict_proba(with_noise))
+    assert_allclose(head.predict_proba(with_noise), fit_head(x, y).predict_proba(x))
+
+
 @pytest.mark.parametrize("labels", [["no", "yes"], [False, True], [-1.0, 1.0], [7, 9]])
 def test_labels_of_any_type_are_kept(labels: list[Any]) -> None:
     x, y = _data()

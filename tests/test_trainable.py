@@ -145,7 +145,8 @@ def test_an_interrupted_fit_goes_on_where_it_stopped(
     )
     assert [path.name for path in kept.iterdir()] == ["checkpoint-4"]
     branch.fit(texts, Y)
-    assert len(seen) == 7 + 4 + 1  # the second epoch alone
+    second_epoch, on_all_rows = 4 + 1, branch.n_epochs_ * 4 + 1
+    assert len(seen) == 7 + second_epoch + on_all_rows
     assert_array_equal(branch.predict_proba(texts), tuned.predict_proba(texts))
     assert not (tmp_path / "cache.sqlite-training").exists()
 
@@ -230,23 +231,28 @@ def test_a_class_that_cannot_be_validated_is_said(
         branch.fit(texts, y, groups=groups)
 
 
-def test_training_stops_where_the_validation_loss_no_longer_falls(
+def test_training_stops_where_validation_rows_are_no_longer_ordered_better(
     text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmevent import _network
+    from mmevent import _network, _trainer
 
     forward, steps = _network.Network.forward, []
+    figures = iter([0.5, 0.7, 0.6, 0.7])
 
     def watched(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
-        steps.append(self.training)
-        out = forward(self, inputs, labels, weight)
-        if not self.training:
-            out["loss"] = out["loss"] * 0 + float(sum(steps))
-        return out
+        if self.training:
+            steps.append(len(labels))
+        return forward(self, inputs, labels, weight)
 
     monkeypatch.setattr(_network.Network, "forward", watched)
-    clone(text_model).set_params(n_epochs=8).fit(texts, Y)
-    assert sum(steps) == 3 * 4  # the first epoch is the best, and two more pass
+    monkeypatch.setattr(
+        _trainer, "average_precision_score", lambda *args, **kwargs: next(figures)
+    )
+    branch = clone(text_model).set_params(n_epochs=8).fit(texts, Y)
+    assert branch.n_epochs_ == 2  # and two more pass
+    n_learning = sum(steps[:4])
+    assert 50 < n_learning < 53  # all but a seventh
+    assert sum(steps) == 4 * n_learning + 2 * 60  # then two epochs on all rows
 
 
 def test_batch_norms_keep_their_statistics(
