@@ -136,25 +136,10 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
 
     Notes
     -----
-    **Fine-tuning** starts from the pretrained weights in every fit, and from a head
-    that was fitted on the frozen encoder, which keeps the first steps from distorting
-    its features (Kumar et al. 2022). It is done twice: first without a seventh of the
-    rows, groups left whole, until two epochs after the one that ordered these rows best
-    (average precision; with more classes, its mean over them), then on all rows for as
-    many epochs. The loss has the class weights and sample weights. Batch norms keep
-    their statistics. It runs in bfloat16 where the device computes in it; the result is
-    float32. Checkpoints lie beside the cache's file, and the same fit on the
-    same data goes on from them after an interruption; they are removed when it is done,
-    and there are none with ``cache=None``. What was trained is part of the fitted
-    object. A ``random_state`` of None is 0 here.
+    **Fine-tuning** is that of `TextClassifier`. Batch norms keep their statistics.
 
     Images are resized by Pillow, whatever else is installed. One that is more than 32
     times as long as wide is cut to that shape first, about its centre.
-
-    References
-    ----------
-    Kumar et al. (2022). Fine-Tuning can Distort Pretrained Features and Underperform
-    Out-of-Distribution. ICLR.
 
     Examples
     --------
