@@ -147,10 +147,11 @@ class TextClassifier(TrainableClassifier, FrozenTextClassifier):
     rows, groups left whole, until two epochs after the one that ordered these rows best
     (average precision; with more classes, its mean over them), then on all rows for as
     many epochs. The loss has the class weights and sample weights. It runs in bfloat16
-    where the device computes in it; the result is float32. Checkpoints lie beside the cache's file, and the same fit on the
-    same data goes on from them after an interruption; they are removed when it is done,
-    and there are none with ``cache=None``. What was trained is part of the fitted
-    object. A ``random_state`` of None is 0 here.
+    where the device computes in it; the result is float32. Checkpoints lie beside the
+    cache's file, and the same fit on the same data goes on from them after an
+    interruption; they are removed when it is done, and there are none with
+    ``cache=None``. What was trained is part of the fitted object. A ``random_state`` of
+    None is 0 here.
 
     Fitting needs the encoder's files: they are downloaded on first use, or found in
     the folder that ``model`` names. A frozen encoder's weights are no part of the
