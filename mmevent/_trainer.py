@@ -22,6 +22,7 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
 )
 from transformers.trainer import TRAINER_STATE_NAME
@@ -33,7 +34,12 @@ _PATIENCE = 2  # epochs without a better order of the validation rows
 _CRITERION = "average_precision"
 _WEIGHT_DECAY = 0.01
 _WARMUP = 0.1  # share of the steps in which the learning rate rises
-SETTINGS = {"patience": _PATIENCE, "decay": _WEIGHT_DECAY, "warm-up": _WARMUP}
+SETTINGS = {
+    "patience": _PATIENCE,
+    "criterion": _CRITERION,
+    "decay": _WEIGHT_DECAY,
+    "warm-up": _WARMUP,
+}
 _WORKERS = 4  # processes that prepare batches for a GPU
 
 
@@ -229,6 +235,16 @@ class _Bar(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.bar.close()
+
+
+def best_epoch(state: TrainerState) -> int:
+    """Return the epoch that ordered the validation rows best; 0 if there is none."""
+    epochs: dict[Any, int] = {
+        entry["step"]: round(entry["epoch"])
+        for entry in state.log_history
+        if f"eval_{_CRITERION}" in entry
+    }
+    return epochs.get(state.best_global_step, 0)
 
 
 def last_checkpoint(folder: Path) -> str | None:

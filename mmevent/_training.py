@@ -33,6 +33,7 @@ from mmevent._trainer import (
     Parts,
     Recipe,
     Rows,
+    best_epoch,
     has_bf16,
     last_checkpoint,
     make_trainer,
@@ -52,7 +53,7 @@ _lock = threading.Lock()
 class Trained(NamedTuple):
     """The encoder's weights that were trained, by name, the layer, and the epochs.
 
-    The epochs led to these weights; they are 0 where the loss was not finite.
+    The epochs are 0 where the loss was not finite, whatever weights are kept.
     """
 
     weights: dict[str, NDArray[np.float32]]
@@ -152,11 +153,13 @@ def _train(
             network.load_state_dict(start)
         else:
             break
-    state, n_epochs = trainer.state, recipe.n_epochs
+    n_epochs = recipe.n_epochs
     if not len(parts[1]):  # nothing else would notice what the last step broke
         trainer.evaluate(Subset(trainer.train_dataset, [0]))
+        weights = network.parameters()
+        network.diverged |= not all(bool(w.isfinite().all()) for w in weights)
     else:
-        n_epochs = round((state.best_global_step or 0) * n_epochs / state.max_steps)
+        n_epochs = best_epoch(trainer.state)
     if network.diverged:
         _put_back(network, start, trainer)
     return 0 if network.diverged else n_epochs

@@ -104,6 +104,7 @@ def test_a_fit_on_the_head_alone_forgets_what_was_trained(
     branch = copy.deepcopy(tuned).set_params(train="head").fit(texts, Y)
     assert not hasattr(branch, "_trained")
     assert not hasattr(branch, "pretrained_spec_")
+    assert not hasattr(branch, "n_epochs_")
 
 
 def test_the_random_states_of_the_process_are_kept(
@@ -253,6 +254,44 @@ def test_training_stops_where_validation_rows_are_no_longer_ordered_better(
     n_learning = sum(steps[:4])
     assert 50 < n_learning < 53  # all but a seventh
     assert sum(steps) == 4 * n_learning + 2 * 60  # then two epochs on all rows
+
+
+def test_the_best_epoch_is_found_where_the_batch_was_halved() -> None:
+    from transformers import TrainerState
+
+    from mmevent._trainer import best_epoch
+
+    # Three epochs of 20 steps, then others of 17.
+    log = [
+        {"step": step, "epoch": epoch, "eval_average_precision": 0.5}
+        for step, epoch in [(20, 1.0), (40, 2.0), (60, 3.0), (77, 4.0)]
+    ]
+    state = TrainerState(log_history=log, max_steps=136, best_global_step=60)
+    assert best_epoch(state) == 3
+    state.best_global_step = None
+    assert best_epoch(state) == 0
+
+
+def test_a_weight_that_breaks_in_the_last_step_is_noticed(
+    text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import Trainer
+
+    train = Trainer.train
+
+    def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = train(self, *args, **kwargs)
+        table = self.model.model.get_input_embeddings().weight
+        with torch.no_grad():
+            table[-1] = float("nan")  # of a token that no text has
+        return result
+
+    monkeypatch.setattr(Trainer, "train", broken)
+    branch = clone(text_model)
+    with pytest.warns(MmeventWarning, match="those it began with"):
+        branch.fit(texts, Y)
+    assert branch.n_epochs_ == 0
 
 
 def test_batch_norms_keep_their_statistics(
