@@ -149,7 +149,7 @@ def tables(
     return [
         {
             "caption": f"{caption}: cross-fitted, five grouped folds of seed {of.seed}",
-            "columns": ["branch", "minutes", *pairs, "accuracy"],
+            "columns": ["branch", "minutes of all folds", *pairs, "accuracy"],
             "rows": rows,
         },
         {
