@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -69,6 +70,11 @@ def result_header(*, seed: int | Sequence[int]) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
         },
     }
+
+
+def command_line(module: str) -> str:
+    """Give the command that runs a benchmark as it was run."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def commit() -> str:

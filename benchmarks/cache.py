@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks._common import data_folder, model_folder, result_header, write_result
+from benchmarks._common import (
+    command_line,
+    data_folder,
+    model_folder,
+    result_header,
+    write_result,
+)
 from benchmarks._estimates import show
 from mmevent._disk_cache import DiskStore
 from mmevent._encoding import embed
@@ -114,14 +120,11 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    command = "python -m benchmarks.cache"
-    if arguments.json:
-        command += f" --json {arguments.json}"
     with tempfile.TemporaryDirectory() as name:
         tables = [runs(Path(name)), lookups(Path(name), arguments.vectors)]
     result = {
         "title": "The cache of embeddings",
-        "command": command,
+        "command": command_line("benchmarks.cache"),
         "header": result_header(seed=0),
         "tables": tables,
         "notes": [],

@@ -19,7 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from benchmarks._branches import OutOfFold, tables
-from benchmarks._common import data_folder, model_folder, result_header, write_result
+from benchmarks._common import (
+    command_line,
+    data_folder,
+    model_folder,
+    result_header,
+    write_result,
+)
 from benchmarks._estimates import (
     differences_table,
     figures_table,
@@ -268,41 +274,27 @@ def main() -> None:
     )
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
+    changed = arguments.hide_images or arguments.hide_texts
+    if arguments.compare_branches and (arguments.data != "mvsa" or changed):
+        parser.error("--compare-branches takes --data mvsa, and hides nothing")
     hidden = (
         f", images of {arguments.hide_images:.0%} and texts of "
         f"{arguments.hide_texts:.0%} of the posts hidden"
-        if arguments.hide_images or arguments.hide_texts
+        if changed
         else ""
     )
-    run = mvsa if arguments.data == "mvsa" else synthetic
+    run, seeds = mvsa if arguments.data == "mvsa" else synthetic, arguments.seeds
     if arguments.compare_branches:
-        run, hidden = compared, ": branches compared"
+        run, seeds, hidden = compared, 1, ": branches compared"
     result = {
         "title": f"F1 on {arguments.data}{hidden}",
-        "command": _command(arguments),
-        "header": result_header(seed=list(range(arguments.seeds))),
+        "command": command_line("benchmarks.f1"),
+        "header": result_header(seed=list(range(seeds))),
         **run(arguments),
     }
     show(result)
     if arguments.json:
         write_result(arguments.json, result)
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    parts = [f"python -m benchmarks.f1 --data {arguments.data}"]
-    if arguments.hide_images:
-        parts.append(f"--hide-images {arguments.hide_images}")
-    if arguments.hide_texts:
-        parts.append(f"--hide-texts {arguments.hide_texts}")
-    if arguments.criterion != "smooth":
-        parts.append(f"--criterion {arguments.criterion}")
-    if arguments.compare_branches:
-        parts.append("--compare-branches")
-    if arguments.posts:
-        parts.append(f"--posts {arguments.posts}")
-    if arguments.json:
-        parts.append(f"--json {arguments.json}")
-    return " ".join(parts)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,13 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from benchmarks._common import data_folder, model_folder, result_header, write_result
+from benchmarks._common import (
+    command_line,
+    data_folder,
+    model_folder,
+    result_header,
+    write_result,
+)
 from benchmarks._estimates import show
 from mmevent import ClipProbeClassifier, ClipZeroShotClassifier, ImageClassifier
 from mmevent._cache import shared_memo
@@ -77,12 +83,9 @@ def main() -> None:
                     score = float(average_precision_score(y[test], p[:, 1]))
                     found.setdefault((name, n), []).append(score)
                     print(k, name, n, f"{score:.3f}", flush=True)
-    command = f"python -m benchmarks.few_labels --tuned-splits {arguments.tuned_splits}"
-    if arguments.json:
-        command += f" --json {arguments.json}"
     result = {
         "title": "Few labels: protest in pictures",
-        "command": command,
+        "command": command_line("benchmarks.few_labels"),
         "header": result_header(seed=0),
         "tables": [table(found)],
         "notes": [best(found)],
@@ -109,7 +112,7 @@ def table(found: dict[tuple[str, int], list[float]]) -> dict[str, Any]:
     sizes = [part for n in POSITIVES for part in (f"{n} positives", "95%")]
     return {
         "caption": "Average precision on pictures that were not learnt from, mean and "
-        "t-interval over splits",
+        "t-interval over splits, which share pictures",
         "columns": ["branch", "splits", *sizes],
         "rows": rows,
     }
@@ -119,12 +122,29 @@ def best(found: dict[tuple[str, int], list[float]]) -> str:
     """Say which branch is best with how many positives, on the splits that all had."""
     names = [name for name in branches() if (name, POSITIVES[0]) in found]
     shared = min(len(found[name, POSITIVES[0]]) for name in names)
-    winners = [
-        max(names, key=lambda name, n=n: float(np.mean(found[name, n][:shared])))
-        for n in POSITIVES
-    ]
-    said = (f"{n}: {name}" for n, name in zip(POSITIVES, winners, strict=True))
-    return f"Best mean over {shared} splits, by positives: {'; '.join(said)}."
+    said = []
+    for n in POSITIVES:
+        scores = {name: np.array(found[name, n][:shared]) for name in names}
+        winner = max(names, key=lambda name: float(scores[name].mean()))
+        near = [
+            name
+            for name in names
+            if name != winner and not _is_below(scores[name], scores[winner])
+        ]
+        said.append(f"{n}: {' or '.join([winner, *near])}")
+    return (
+        f"Best mean over {shared} splits, by positives, and those whose difference "
+        f"from it has an interval with 0: {'; '.join(said)}."
+    )
+
+
+def _is_below(scores: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
+    """Whether the paired t-interval of a difference over splits lies below 0."""
+    difference = scores - best
+    if len(difference) < 2 or not difference.any():
+        return False
+    reach = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
+    return bool(difference.mean() + reach < 0)
 
 
 if __name__ == "__main__":

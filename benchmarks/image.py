@@ -15,7 +15,13 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from benchmarks._branches import OutOfFold, tables
-from benchmarks._common import data_folder, model_folder, result_header, write_result
+from benchmarks._common import (
+    command_line,
+    data_folder,
+    model_folder,
+    result_header,
+    write_result,
+)
 from benchmarks._estimates import figures_table, show
 from mmevent import (
     ClipProbeClassifier,
@@ -133,12 +139,9 @@ def main() -> None:
     parser.add_argument("--pretrained", metavar="TAG", help="with such a name")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    command = f"python -m benchmarks.image --data {arguments.data}"
-    if arguments.json:
-        command += f" --json {arguments.json}"
     result = {
         "title": "The image branch alone on ucla_protest",
-        "command": command,
+        "command": command_line("benchmarks.image"),
         "header": result_header(seed=list(range(arguments.seeds))),
         **ucla_protest(arguments),
     }

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from benchmarks._common import result_header, write_result
+from benchmarks._common import command_line, result_header, write_result
 from benchmarks._estimates import show
 
 REPEATS = 15
@@ -34,9 +34,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    command = "python -m benchmarks.start"
-    if arguments.json:
-        command += f" --json {arguments.json}"
     taken = np.array(
         [[seconds(code) for code in STEPS.values()] for _ in range(REPEATS + 1)]
     )
@@ -48,7 +45,7 @@ def main() -> None:
     ]
     result = {
         "title": "Starting up",
-        "command": command,
+        "command": command_line("benchmarks.start"),
         "header": result_header(seed=0),
         "tables": [
             {

@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmarks._common import data_folder, model_folder, result_header, write_result
+from benchmarks._common import (
+    command_line,
+    data_folder,
+    model_folder,
+    result_header,
+    write_result,
+)
 from benchmarks._estimates import plain, show
 from mmevent import EventDetector, ImageClassifier, TextClassifier, evaluate
 from mmevent._cache import shared_memo
@@ -188,14 +194,11 @@ def main() -> None:
     parser.add_argument("--data-sets", type=int, default=20)
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    command = "python -m benchmarks.tuning"
-    if arguments.json:
-        command += f" --json {arguments.json}"
     table = gaps(arguments.seeds)
     worst = max(row[5] for row in table["rows"])
     result = {
         "title": "The search",
-        "command": command,
+        "command": command_line("benchmarks.tuning"),
         "header": result_header(seed=list(range(arguments.seeds))),
         "tables": [times(), nested(), table, population(arguments.data_sets)],
         "notes": [

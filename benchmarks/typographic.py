@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.model_selection import StratifiedGroupKFold
 
-from benchmarks._common import data_folder, model_folder, result_header, write_result
+from benchmarks._common import (
+    command_line,
+    data_folder,
+    model_folder,
+    result_header,
+    write_result,
+)
 from benchmarks._estimates import plain, show
 from mmevent import ClipProbeClassifier, ClipZeroShotClassifier, ImageClassifier
 from mmevent._cache import shared_memo
@@ -97,12 +103,9 @@ def main() -> None:
             for kind, chosen in (("event word on others", y == 0), ("neutral", y == 1)):
                 found = changes(before, after, threshold, chosen, resampling)
                 rows.append([name, kind, *found])
-    command = "python -m benchmarks.typographic"
-    if arguments.json:
-        command += f" --json {arguments.json}"
     result = {
         "title": "Writing in pictures",
-        "command": command,
+        "command": command_line("benchmarks.typographic"),
         "header": result_header(seed=0),
         "tables": [
             {

@@ -90,7 +90,8 @@ class TrainableClassifier(FrozenClassifier, ABC):
 
         _, codes = np.unique(examples.labels, return_inverse=True)
         weight = balanced_weight(examples.labels, self.class_weight, examples.weights)
-        rows = Rows(examples.items, codes, weight / weight.mean(), examples.groups)
+        own = np.ones(len(codes)) if examples.weights is None else examples.weights
+        rows = Rows(examples.items, codes, weight / weight.mean(), own, examples.groups)
         recipe = self._recipe()
         parts = split(rows, recipe.seed)
         trained, head = self._tune(encoder, examples, rows, parts, recipe)

@@ -76,11 +76,15 @@ Parts = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 class Rows(NamedTuple):
-    """What is learnt from: items, the number of each one's class, weights, groups."""
+    """What is learnt from: items, the number of each one's class, weights, groups.
+
+    `weight` is that of the loss, with the class's; `sample_weight` is without.
+    """
 
     items: Sequence[Any]
     codes: NDArray[np.intp]
     weight: NDArray[np.float64]
+    sample_weight: NDArray[np.float64]
     group: NDArray[np.intp]
 
 
@@ -162,9 +166,10 @@ def make_trainer(
     def figures(outcome: EvalPrediction) -> dict[str, float]:
         logits = np.nan_to_num(outcome.predictions)
         scores = logits if logits.shape[1] > 2 else logits[:, 1] - logits[:, 0]
-        weight = rows.weight[validation]
         value = average_precision_score(
-            rows.codes[validation], scores, sample_weight=weight
+            rows.codes[validation],
+            scores,
+            sample_weight=rows.sample_weight[validation],
         )
         return {_CRITERION: float(value)}
 

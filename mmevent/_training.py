@@ -106,7 +106,7 @@ def training_key(
     recipe: Recipe,
 ) -> str:
     """Hash all that the result of a training depends on."""
-    arrays = [rows.codes, rows.weight, rows.group, *parts, *linear]
+    arrays = [*rows[1:], *parts, *linear]
     return json_hash(
         {
             "encoder": encoder.identity,
