@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._encoding import Encoder, Spec, full_precision, write_json
+from mmevent._encoding import Encoder, Spec, full_precision, json_hash, write_json
 from mmevent._hub import (
     OPEN_CLIP,
     ModelFiles,
@@ -23,6 +23,8 @@ from mmevent._hub import (
 from mmevent._image_encoder import CENTRE, ViewEncoder
 from mmevent._loading import (
     LOADERS,
+    TOKENIZER_PROBES,
+    check_same,
     check_tokenizer_files,
     encoder_spec,
     kept_generator,
@@ -45,6 +47,7 @@ _TEXT_CONFIG = ModelFiles(
     saved_by="save its configuration with `save_pretrained`",
 )
 _PROMPTS_A_BATCH = 64
+_TOKENIZER = "tokenizer_sha256"
 
 
 class _Tower(Encoder):
@@ -78,8 +81,11 @@ class _Tower(Encoder):
         self._save_preprocessing(folder)
 
     def _save_preprocessing(self, folder: Path) -> None:
-        preprocessing = {"preprocess_cfg": self.spec["preprocessing"]}
-        write_json(folder / OPEN_CLIP.config, self.config | preprocessing)
+        settings = dict(self.spec["preprocessing"])
+        settings.pop(_TOKENIZER, None)
+        write_json(
+            folder / OPEN_CLIP.config, self.config | {"preprocess_cfg": settings}
+        )
         if "hf_model_name" in self.config["model_cfg"]["text_cfg"]:
             self.model.text.config.save_pretrained(folder / _TEXT_MODEL)
         if hasattr(self.tokenizer, "tokenizer"):
@@ -208,6 +214,9 @@ def _load_text(
     pooling: Spec = {"output": "text features", "normalize": True}
     # What its own folder says of images is kept with it, and tokens stand for a text.
     preprocessing = _preprocessing(model, expected)
+    found = json_hash(tokenizer(TOKENIZER_PROBES).tolist())
+    expected_hash = preprocessing.setdefault(_TOKENIZER, found)
+    check_same(source, "tokenizer is", expected_hash, found)
     length = int(tokenizer.context_length)
     spec = encoder_spec(
         source, model, frozenset(), preprocessing, pooling, length, expected

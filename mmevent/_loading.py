@@ -77,6 +77,15 @@ def _signature(folder: Path) -> Hashable:
     return tuple((str(path), s.st_size, s.st_mtime_ns) for path, s in stats)
 
 
+# What a tokenizer makes of these identifies it better than its files, whose form
+# changes between versions of the tokenizers library.
+TOKENIZER_PROBES = [
+    "Thousands marched through the city today! #protest @someone https://t.co/x1Y",
+    "今天成千上万的人走上街头抗议。",
+    "Тысячи людей вышли на улицы; la Constitución, ¿qué pasó? Straße, naïve İ",
+    "خرج الآلاف إلى الشوارع 🙂 हज़ारों लोग",
+]
+
 # The module that defines a kind of encoder adds its loader.
 LOADERS: dict[type[Encoder], Callable[..., Any]] = {}
 
@@ -158,12 +167,15 @@ def check_same(source: ModelSource, what: str, expected: str, found: str) -> Non
 
 
 def with_weights(encoder: EncoderT, weights: Mapping[str, Any]) -> EncoderT:
-    """Return an encoder with a model of its own, some of whose weights are others."""
+    """Return an encoder of its own, some of whose weights are others."""
     import torch
 
-    other = copy(encoder)  # with the tokenizer, and the lock that guards it
+    other = copy(encoder)
+    other.lock = threading.RLock()
     with encoder.lock:
         other.model = deepcopy(encoder.model)
+        if hasattr(encoder, "tokenizer"):  # training uses it while others do
+            other.tokenizer = deepcopy(encoder.tokenizer)
     tensors = {name: torch.as_tensor(array) for name, array in weights.items()}
     other.model.load_state_dict(tensors, strict=False)
     other.spec = encoder.spec | {

@@ -12,6 +12,7 @@ from mmevent._encoding import Encoder, Spec, json_hash, write_json
 from mmevent._hub import ModelSource, quiet_loading, unloadable
 from mmevent._loading import (
     LOADERS,
+    TOKENIZER_PROBES,
     check_same,
     check_tokenizer_files,
     encoder_spec,
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vectors = NDArray[np.float32]
-
-# What a tokenizer makes of these identifies it better than its files, whose form
-# changes between versions of the tokenizers library.
-_PROBES = [
-    "Thousands marched through the city today! #protest @someone https://t.co/x1Y",
-    "今天成千上万的人走上街头抗议。",
-    "Тысячи людей вышли на улицы; la Constitución, ¿qué pasó? Straße, naïve İ",
-    "خرج الآلاف إلى الشوارع 🙂 हज़ारों लोग",
-]
 
 
 class TextEncoder(Encoder):
@@ -207,9 +199,8 @@ def _tokenizer(source: ModelSource, auto: Any) -> Any:
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:
-    return json_hash(
-        [tokenizer.get_vocab(), tokenizer(_PROBES, verbose=False)["input_ids"]]
-    )
+    ids = tokenizer(TOKENIZER_PROBES, verbose=False)["input_ids"]
+    return json_hash([tokenizer.get_vocab(), ids])
 
 
 def _longest_input(model: Any, tokenizer: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import threading
 import warnings
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -44,6 +46,7 @@ _VALIDATION_FOLDS = 7  # one of them is the validation part
 _WEIGHTS = "weights.safetensors"
 _LAYER = "linear."
 _EPOCHS = "n_epochs"
+_TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
 _LIBRARIES = ("accelerate", "mmevent", "torch", "transformers")
 
 # Training sets the random states of the process, so there is one at a time.
@@ -75,21 +78,24 @@ def fine_tune(
 
     A layer that starts from a fitted head keeps the encoder's features from being
     distorted by the first steps (Kumar et al. 2022). The loss is cross-entropy under
-    the rows' weights. Of the epochs, the one is kept that orders the second of the
-    `parts` best, whose rows the head has not seen; where there are none, the last.
-    Batch norms keep their statistics.
+    the rows' weights. Batch norms keep their statistics.
+
+    With a second of the `parts`, whose rows the head has not seen, the number of epochs
+    is wanted that orders these best, and no weights but those that were good before a
+    loss was not finite. Without it the weights after all epochs are returned.
 
     `folder` holds a checkpoint of each epoch, from which an interrupted training goes
     on, and the result; the caller removes it.
     """
     with _lock, _kept_random_states(encoder.device), quiet_loading():
-        torch.manual_seed(recipe.seed)
-        network = Network(with_weights(encoder, {}), linear)
-        names = choose_trained(network.encoder, recipe.n_blocks)
         found = _read(folder / _WEIGHTS)
         if found is None:
+            torch.manual_seed(recipe.seed)
+            network = Network(with_weights(encoder, {}), linear)
+            names = choose_trained(network.encoder, recipe.n_blocks)
             n_epochs = _train(network, rows, parts, recipe, folder, verbose)
-            _write(network, names, n_epochs, folder)
+            wanted = [] if len(parts[1]) and n_epochs else names
+            _write(network, wanted, n_epochs, folder)
             found = _read(folder / _WEIGHTS)
             assert found is not None
     weights, coef, intercept, n_epochs = found
@@ -139,9 +145,12 @@ def _train(
         try:
             trainer.train(resume_from_checkpoint=checkpoint)
         except Exception as error:
-            if checkpoint and not network.n_calls:
+            too_small = should_reduce_batch_size(error)
+            if checkpoint and not network.n_calls and not too_small:
                 _discard(checkpoint, error)
-            elif isinstance(error, (OSError, SafetensorError)):
+            elif isinstance(error, (OSError, SafetensorError)) or (
+                _TORCH_WRITER.search(str(error))
+            ):
                 raise _no_room(folder, error) from error
             elif isinstance(error, RuntimeError):
                 size = recipe.batch_size
@@ -181,7 +190,8 @@ def _no_room(folder: Path, error: Exception) -> MmeventError:
     return StorageError(
         f"the training cannot keep its checkpoints: expected room in "
         f"{str(folder)!r}, got {type(error).__name__}: {error}. Free some, or name "
-        f"another place by cache= or the environment variable MMEVENT_CACHE."
+        f"another place by cache= or the environment variable MMEVENT_CACHE, and by "
+        f"TMPDIR where there is no cache."
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,8 +46,9 @@ def _claim(folder: Path) -> FileLock | None:
     """Return the lock of a folder, which is made; None where it is not to be had."""
     lock = FileLock(_lock_of(folder), blocking=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        folder.mkdir(exist_ok=True)
         folder.touch()
         _remove_old(folder.parent)
     except Timeout:
@@ -58,7 +59,7 @@ def _claim(folder: Path) -> FileLock | None:
             f"cannot be used: {error}. Name another place by cache= or the environment "
             f"variable MMEVENT_CACHE.",
             MmeventWarning,
-            stacklevel=6,
+            stacklevel=8,
         )
         return None
     return lock
@@ -80,8 +81,9 @@ def remove_trainings(root: Path) -> None:
 def _remove_old(root: Path) -> None:
     oldest = time.time() - _DAYS_KEPT * 24 * 3600
     for folder in trainings(root):
-        if folder.stat().st_mtime < oldest:
-            _remove(folder)
+        with suppress(FileNotFoundError):  # another process may have removed it
+            if folder.stat().st_mtime < oldest:
+                _remove(folder)
 
 
 def _remove(folder: Path) -> None:
@@ -90,7 +92,7 @@ def _remove(folder: Path) -> None:
     try:
         with FileLock(lock, blocking=False):
             shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
         folder.parent.rmdir()
     except (OSError, Timeout):  # somebody works in it, or there are others
         pass

@@ -198,7 +198,7 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> ImageClassifier:
-        """Encode the images and fit the head.
+        """Encode the images and fit the head, and train the encoder if asked to.
 
         Parameters
         ----------
@@ -224,9 +224,16 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
             described.
         ModelUnavailableError
             If the model cannot be found, reached or loaded.
+        StorageError
+            If there is no room for the checkpoints of a training.
+        DeviceMemoryError
+            If the device's memory is too small for one item at a time.
 
         Warns
         -----
+        MmeventWarning
+            If a training's loss is not finite, if its rows cannot be split or its
+            checkpoints not be used, or if a batch is halved for lack of memory.
         UnusableInputWarning
             If some images cannot be read or encoded; they are left out.
         """

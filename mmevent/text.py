@@ -149,7 +149,7 @@ class TextClassifier(TrainableClassifier, FrozenTextClassifier):
     many epochs. The loss has the class weights and sample weights. It runs in bfloat16
     where the device computes in it; the result is float32. Checkpoints lie beside the
     cache's file, and the same fit on the same data goes on from them after an
-    interruption; they are removed when it is done, and there are none with
+    interruption; they are removed when it is done, and not found again with
     ``cache=None``. What was trained is part of the fitted object. A ``random_state`` of
     None is 0 here.
 
@@ -217,7 +217,7 @@ class TextClassifier(TrainableClassifier, FrozenTextClassifier):
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> TextClassifier:
-        """Encode the texts and fit the head.
+        """Encode the texts and fit the head, and train the encoder if asked to.
 
         Parameters
         ----------
@@ -242,9 +242,16 @@ class TextClassifier(TrainableClassifier, FrozenTextClassifier):
             described.
         ModelUnavailableError
             If the model cannot be found, reached or loaded.
+        StorageError
+            If there is no room for the checkpoints of a training.
+        DeviceMemoryError
+            If the device's memory is too small for one item at a time.
 
         Warns
         -----
+        MmeventWarning
+            If a training's loss is not finite, if its rows cannot be split or its
+            checkpoints not be used, or if a batch is halved for lack of memory.
         UnusableInputWarning
             If the encoder's output for some texts is not finite; they are left out.
         """

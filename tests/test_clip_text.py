@@ -17,6 +17,7 @@ from mmevent import (
     load,
 )
 from mmevent._clip_encoder import ClipEncoder, ClipTextEncoder
+from mmevent._encoding import spec_identity
 from mmevent._loading import load_encoder
 from mmevent.exceptions import InputError, ModelUnavailableError
 from mmevent.synthetic import make_posts
@@ -44,6 +45,17 @@ def test_the_two_towers_have_different_identities(tiny_clip_model: str) -> None:
     image = load_encoder(ClipEncoder, tiny_clip_model)
     assert text.spec["weights_sha256"] == image.spec["weights_sha256"]
     assert text.identity != image.identity
+
+
+def test_another_tokenizer_is_another_encoder(
+    tiny_clip_model: str, fitted: ClipTextClassifier
+) -> None:
+    spec = fitted.encoder_spec_
+    other = spec["preprocessing"] | {"tokenizer_sha256": "0" * 64}
+    changed = spec | {"preprocessing": other}
+    assert spec_identity("clip-text", changed) != spec_identity("clip-text", spec)
+    with pytest.raises(ModelUnavailableError, match="The tokenizer is not the ones"):
+        load_encoder(ClipTextEncoder, tiny_clip_model, expected=changed)
 
 
 def test_longer_texts_are_cut_off_and_said(fitted: ClipTextClassifier) -> None:

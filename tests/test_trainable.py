@@ -152,6 +152,33 @@ def test_an_interrupted_fit_goes_on_where_it_stopped(
     assert not (tmp_path / "cache.sqlite-training").exists()
 
 
+def test_an_interruption_on_all_rows_repeats_no_choice_of_epochs(
+    text_model: TextClassifier,
+    tuned: TextClassifier,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mmevent import _network
+
+    forward, seen = _network.Network.forward, []
+    last = 2 * (4 + 1) + tuned.n_epochs_ * 4  # steps and validations before, and now
+
+    def interrupted(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
+        seen.append(len(labels))
+        if len(seen) == last:
+            raise KeyboardInterrupt
+        return forward(self, inputs, labels, weight)
+
+    branch = clone(text_model).set_params(cache=tmp_path / "cache.sqlite")
+    monkeypatch.setattr(_network.Network, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        branch.fit(texts, Y)
+    branch.fit(texts, Y)
+    assert len(seen) <= last + 4 + 1
+    assert_array_equal(branch.predict_proba(texts), tuned.predict_proba(texts))
+
+
 def test_what_folds_have_trained_is_kept_until_the_whole_fit_ends(
     text_model: TextClassifier,
     texts: list[str],
@@ -171,6 +198,9 @@ def test_what_folds_have_trained_is_kept_until_the_whole_fit_ends(
     with pytest.raises(KeyboardInterrupt):
         fit_and_be_interrupted()
     expected = branch.predict_proba(texts)
+    files = (tmp_path / "cache.sqlite-training").glob("*/weights.safetensors")
+    small, whole = sorted(path.stat().st_size for path in files)
+    assert small < whole / 2  # the choice of epochs leaves no weights of the encoder
     monkeypatch.setattr(_training, "_train", None)  # it would fail
     assert_array_equal(clone(branch).fit(texts, Y).predict_proba(texts), expected)
     assert not (tmp_path / "cache.sqlite-training").exists()
@@ -381,16 +411,58 @@ def test_a_damaged_checkpoint_is_begun_anew(
     assert_array_equal(branch.predict_proba(texts), tuned.predict_proba(texts))
 
 
-def test_no_room_for_checkpoints_is_said(
-    text_model: TextClassifier, texts: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.filterwarnings("ignore:the device's memory")
+def test_a_checkpoint_stays_where_the_memory_is_too_small_to_go_on(
+    text_model: TextClassifier,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from transformers import Trainer
+    from mmevent import _network, _training
 
-    def full(self: Any, *arguments: Any, **options: Any) -> None:
-        raise OSError(28, "No space left on device")
+    branch = clone(text_model).set_params(cache=tmp_path / "cache.sqlite")
+    forward, calls = _network.Network.forward, []
 
-    monkeypatch.setattr(Trainer, "_save", full)
-    with pytest.raises(StorageError, match=r"No space left on device. Free some"):
+    def small(self: Any, inputs: Any, labels: Any, weight: Any) -> Any:
+        calls.append(len(labels))
+        if len(calls) == 7:  # in the second epoch
+            raise KeyboardInterrupt
+        if len(calls) > 7 and len(labels) > 8:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
+        return forward(self, inputs, labels, weight)
+
+    def discarded(*arguments: Any) -> None:
+        raise AssertionError("a good checkpoint was discarded")
+
+    monkeypatch.setattr(_network.Network, "forward", small)
+    monkeypatch.setattr(_training, "_discard", discarded)
+    with pytest.raises(KeyboardInterrupt):
+        branch.fit(texts, Y)
+    branch.fit(texts, Y)
+    assert np.isfinite(branch.predict_proba(texts)).all()
+
+
+@pytest.mark.parametrize(
+    ("saving", "error"),
+    [
+        ("transformers.Trainer._save", OSError(28, "No space left on device")),
+        ("torch.save", RuntimeError("[enforce fail at inline_container.cc:672]")),
+        ("torch.save", RuntimeError("PytorchStreamWriter failed writing file data/0")),
+    ],
+    ids=["safetensors", "torch", "torch, in its thread"],
+)
+def test_no_room_for_checkpoints_is_said(
+    saving: str,
+    error: Exception,
+    text_model: TextClassifier,
+    texts: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(saving, full)
+    with pytest.raises(StorageError, match=r"expected room in .*Free some"):
         clone(text_model).fit(texts, Y)
 
 
@@ -491,11 +563,9 @@ def test_batches_can_be_prepared_by_other_processes(
     assert np.isfinite(branch.predict_proba(pictures)).all()
 
 
-def test_a_trained_encoder_shares_the_lock_of_its_tokenizer(
-    tiny_text_model: str,
-) -> None:
+def test_a_trained_encoder_has_all_of_its_own(tiny_text_model: str) -> None:
     encoder = load_encoder(TextEncoder, tiny_text_model)
     other = with_weights(encoder, {})
-    assert other.tokenizer is encoder.tokenizer
-    assert other.lock is encoder.lock
-    assert other.model is not encoder.model
+    for part in ("tokenizer", "lock", "model"):
+        assert getattr(other, part) is not getattr(encoder, part)
+    assert other.identity == encoder.identity

@@ -75,6 +75,15 @@ def test_what_is_old_is_removed(tmp_path: Path) -> None:
         assert set(trainings(tmp_path)) == {recent, folder}
 
 
+def test_what_another_process_removes_meanwhile_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = [tmp_path / ("c" * 32)]
+    monkeypatch.setattr("mmevent._workspace.trainings", lambda root: gone)
+    with workspace(tmp_path, KEY) as folder:
+        assert folder.parent == tmp_path
+
+
 def test_somebody_elses_files_are_never_removed(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").touch()
     (tmp_path / "notes").mkdir()
