@@ -173,9 +173,8 @@ def with_weights(encoder: EncoderT, weights: Mapping[str, Any]) -> EncoderT:
     other = copy(encoder)
     other.lock = threading.RLock()
     with encoder.lock:
-        other.model = deepcopy(encoder.model)
-        if hasattr(encoder, "tokenizer"):  # training uses it while others do
-            other.tokenizer = deepcopy(encoder.tokenizer)
+        for part in {"model", "tokenizer"} & vars(encoder).keys():
+            setattr(other, part, deepcopy(getattr(encoder, part)))
     tensors = {name: torch.as_tensor(array) for name, array in weights.items()}
     other.model.load_state_dict(tensors, strict=False)
     other.spec = encoder.spec | {
