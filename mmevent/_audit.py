@@ -23,10 +23,9 @@ def audit_table(
     p_image: NDArray[np.float64],
     rule: Rule,
     *,
-    coding: NDArray[Any],
     text: Any,
 ) -> pd.DataFrame:
-    """Tabulate posts, one row each, in their order and with their index.
+    """Tabulate posts, one row each, without what is decided of them.
 
     Parameters
     ----------
@@ -37,9 +36,7 @@ def audit_table(
     p_image : ndarray of shape (n_usable_images,)
         Probability of each usable image.
     rule : Rule
-        What turns probabilities into scores, and its threshold.
-    coding : ndarray of shape (2,)
-        The labels of no event and of an event.
+        What turns probabilities into scores.
     text : classifier or None
         The fitted text branch.
     """
@@ -47,12 +44,9 @@ def audit_table(
     pooled = evidence.pooled[rule.image, rule.pool]
     names, index = _source_names(prepared), prepared.posts.index
     best, statuses = _best_images(prepared, p_image, names), _statuses(prepared, names)
-    is_event = score >= rule.threshold
     return pd.DataFrame(
         {
             "id": prepared.posts["id"].to_numpy(),
-            "prediction": coding[is_event.astype(int)],
-            "margin": score - rule.threshold,
             "score": score,
             "rule": applied_rule(evidence.p_text, pooled),
             "p_text": evidence.p_text,
@@ -65,6 +59,15 @@ def audit_table(
         },
         index=index,
     )
+
+
+def decide(audit: pd.DataFrame, threshold: float, coding: NDArray[Any]) -> pd.DataFrame:
+    """Put predictions, labels of no event and of an event, and margins in an audit."""
+    score = audit["score"].to_numpy()
+    audit = audit.copy()
+    audit.insert(1, "prediction", coding[(score >= threshold).astype(int)])
+    audit.insert(2, "margin", score - threshold)
+    return audit
 
 
 def _truncated(prepared: Prepared, text: Any) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmevent import __version__
+from mmevent.decision import budget_of, plain_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,9 +92,11 @@ def _rule(detector: EventDetector) -> str:
             ("has a usable image only", f"{beta:.4g} × p_image"),
             ("has neither", "0, never an event"),
         ]
+    reached = f"where its score reaches **{detector.threshold_:.4g}**"
+    if budget := budget_of(detector.policy_):
+        reached = f"if its score is among the {budget:,} highest of its table"
     lines = [
-        f"A post is an event where its score reaches **{detector.threshold_:.4g}** "
-        f"(policy: {detector.policy_!r}).",
+        f"A post is an event {reached} (policy: {detector.policy_!r}).",
         _table(("a post that", "score"), rows),
     ]
     if detector.image_ is not None:
@@ -121,9 +124,10 @@ def _estimate(detector: EventDetector) -> str:
     if estimate is None:
         return "No estimate was made: how well it does on other posts is not known."
     parts = [estimate._heading().replace("\n", ": ", 1) + "."]
-    if detector.policy_ != detector.policy:
+    of_fit = plain_policy(detector.policy)
+    if detector.policy_ != of_fit:
         parts.append(
-            f"These figures are of the policy {detector.policy!r}; the threshold above "
+            f"These figures are of the policy {of_fit!r}; the threshold above "
             f"was chosen later, by {detector.policy_!r}."
         )
     for title, frame in estimate._sections():

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mmevent._branches import Labels, Material, Task, merge, run_tasks, to_evidence
 from mmevent._cuts import FLAG_ALL
 from mmevent._folds import Folds, fold_numbers
-from mmevent._systems import System, fit_systems
+from mmevent._systems import FUSED, System, cut, fit_systems
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmevent.decision import Policy
     from mmevent.tuning import Evidence, Search
 
     FloatArray = NDArray[np.float64]
@@ -36,7 +37,8 @@ class Job:
     material: Material
     labels: Labels
     search: Search
-    policy: str | float = "f1"
+    policy: Policy = "f1"
+    corpus_size: int | None = None
     pool: str = "auto"
     classes: Sequence[Any] = (0, 1)
     n_jobs: int | None = None
@@ -139,12 +141,14 @@ class _Collector:
             event,
             self.job.search,
             self.job.policy,
+            self.job.labels.group[rows],
         )
         self.parameters.append(
             {
                 "seed": self.folds.seed,
                 "fold": k,
                 **asdict(found.rule),
+                "threshold": systems[FUSED].threshold,
                 "beta_identified": found.beta_identified,
             }
         )
@@ -156,8 +160,9 @@ class _Collector:
     ) -> None:
         for table in (self.scores, self.thresholds):
             table.setdefault(name, np.full(len(self.fold), np.nan))
-        self.scores[name][rows] = system.score(evidence)
-        self.thresholds[name][rows] = system.threshold
+        self.scores[name][rows] = score = system.score(evidence)
+        job = self.job
+        self.thresholds[name][rows] = cut(system, score, job.policy, job.corpus_size)
 
     def finish(self) -> Run:
         """Return what was gathered.

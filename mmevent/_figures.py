@@ -47,6 +47,13 @@ def summarise(
             f"{never} of {len(event)} posts are tested by no fold and count in no "
             f"figure."
         )
+    unmet = sum(int(np.isinf(run.thresholds[FUSED]).sum()) for run in runs)
+    if unmet:
+        notes.append(
+            f"{unmet / len(runs):.0f} of {int(tested.sum())} posts are tested by rules "
+            f"for which other posts did not show that the policy can be met: none of "
+            f"them is flagged."
+        )
     slices = {
         "all": tested,
         "with images": tested & (n_images > 0),

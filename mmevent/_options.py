@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,24 @@ _QUIET = click.option(
     is_flag=True,
     help="No progress bars and no messages; warnings and errors stay.",
 )
+
+
+def _policy(context: click.Context, parameter: Any, value: str | None) -> Any:
+    """Return a policy; a number or a matrix of costs is written as in JSON."""
+    from mmevent.decision import check_policy
+    from mmevent.exceptions import InputError
+
+    if value is None:
+        return None
+    try:
+        policy = json.loads(value)
+    except ValueError:
+        policy = value
+    try:
+        check_policy(policy)
+    except InputError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+    return policy
 
 
 def examples(*lines: str) -> str:
@@ -209,6 +228,15 @@ FIT = [
         "which follows single posts less.",
     ),
     click.option(
+        "--policy",
+        callback=_policy,
+        default="f1",
+        metavar="POLICY",
+        help='How the threshold is chosen: f1, fbeta=2, "precision>=0.9", '
+        '"recall>=0.8" (both with 95% confidence), budget=500 (the highest scores '
+        "of a table), a number, or costs as [[0, 1], [5, 0]].",
+    ),
+    click.option(
         "--n-trials",
         type=int,
         callback=within(1),
@@ -273,6 +301,14 @@ EVALUATE = [
         help="Without --held-out: repeat with the folds of the seeds 0 to N-1.",
     ),
     click.option(
+        "--corpus-size",
+        type=int,
+        callback=within(1),
+        metavar="N",
+        help="Of a model that flags a budget: number of posts of the corpus that it is "
+        "for.",
+    ),
+    click.option(
         "--label",
         metavar="COLUMN",
         help="Column of the hand-coded labels.  [default: as in fit]",
@@ -303,10 +339,11 @@ PREDICT = [
     _IMAGE_ROOT,
     _OUTSIDE,
     click.option(
-        "--threshold",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="X",
-        help="Flag posts whose score reaches this.  [default: the model's own]",
+        "--policy",
+        callback=_policy,
+        metavar="POLICY",
+        help="Choose the threshold anew, see fit; a number is the threshold.  "
+        "[default: the model's own]",
     ),
     CACHE,
     _QUIET,

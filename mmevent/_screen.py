@@ -7,6 +7,8 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from mmevent.decision import budget_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -37,8 +39,12 @@ def rule_in_words(detector: EventDetector) -> str:
             _line("beta", f"{detector.beta_:.3g}", _beta_in_words(detector)),
             pool,
         ]
-    reached = "a post is an event where its score reaches it"
-    lines.append(_line("threshold", f"{detector.threshold_:.3g}", reached))
+    if budget := budget_of(detector.policy_):
+        flagged = "a post is an event if its score is among these of its table"
+        lines.append(_line("highest", f"{budget:,}", flagged))
+    else:
+        reached = "a post is an event where its score reaches it"
+        lines.append(_line("threshold", f"{detector.threshold_:.3g}", reached))
     return "\n".join(["The rule, fitted on all posts", *lines])
 
 

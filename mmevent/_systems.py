@@ -10,7 +10,14 @@ from sklearn.linear_model import LogisticRegression
 
 from mmevent._cuts import FLAG_ALL
 from mmevent._smooth import BEST_THRESHOLD
-from mmevent.decision import choose_threshold
+from mmevent.decision import (
+    Policy,
+    budget_of,
+    budget_threshold,
+    choose_threshold,
+    share_of_budget,
+)
+from mmevent.exceptions import PolicyError
 from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
 
 if TYPE_CHECKING:
@@ -27,17 +34,31 @@ BASELINES = ("flag all", "text only", "image only", "equal average", "stacking")
 
 @dataclass(frozen=True)
 class System:
-    """A way to score posts, with its threshold."""
+    """A way to score posts, with its threshold.
+
+    It is NaN for a budget, whose threshold comes from the posts that are predicted, and
+    infinite where a policy cannot be met.
+    """
 
     score: Score
     threshold: float
+
+
+def cut(
+    system: System, score: FloatArray, policy: Policy, corpus_size: int | None
+) -> float:
+    """Return the threshold of a system on posts of these scores."""
+    if not np.isnan(system.threshold):
+        return system.threshold
+    return budget_threshold(score, share_of_budget(policy, len(score), corpus_size))
 
 
 def fit_systems(
     evidence: Evidence,
     event: NDArray[np.bool_],
     search: Search,
-    policy: str | float,
+    policy: Policy,
+    group: NDArray[np.intp],
 ) -> tuple[dict[str, System], TuningResult]:
     """Tune the fused rule and all baselines on out-of-fold probabilities.
 
@@ -47,12 +68,19 @@ def fit_systems(
     found = tune_rule(evidence, event, search=search)
 
     def tuned(score: Score) -> System:
-        return System(
-            score,
-            choose_threshold(
-                policy, score(evidence), event, criterion=search.criterion
-            ),
-        )
+        if budget_of(policy) is not None:
+            return System(score, np.nan)
+        try:
+            threshold = choose_threshold(
+                policy,
+                score(evidence),
+                event,
+                criterion=search.criterion,
+                groups=group,
+            )
+        except PolicyError:
+            threshold = np.inf
+        return System(score, threshold)
 
     def best_key(make: Callable[[tuple[str, str]], Score]) -> Score:
         """Choose the image branch and pool that do best."""

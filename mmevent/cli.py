@@ -142,6 +142,7 @@ def evaluate(
             held_out=held_out,
             drop_seen=options["drop_seen"],
             seeds=range(options["seeds"]),
+            corpus_size=options["corpus_size"],
         )
         click.echo(str(estimate))
         if options["json_path"]:
@@ -179,8 +180,8 @@ def predict(
     check_table_path(output)
     with start_session(quiet=quiet, cache=cache_file) as session:
         detector = session.load(folder)
-        if options["threshold"] is not None:
-            detector.set_policy(options["threshold"])
+        if options["policy"] is not None:
+            detector.set_policy(options["policy"])
         frame = session.read(posts)
         columns = name_columns(
             posts,
@@ -274,6 +275,7 @@ def _new_detector(
         estimate=None if options["estimate"] == "none" else options["estimate"],
         pos_label=positive,
         n_jobs=options["jobs"],
+        policy=options["policy"],
         random_state=options["seed"],
         verbose=session.progress,
     )
@@ -335,9 +337,9 @@ def _audit(
         total=len(posts), desc="Predicting", unit="post", disable=not bar
     ) as done:
         for start in range(0, len(posts), _CHUNK):
-            parts.append(detector.audit(posts.iloc[start : start + _CHUNK]))
+            parts.append(detector._scored(posts.iloc[start : start + _CHUNK]))
             done.update(len(parts[-1]))
-    return pd.concat(parts)
+    return detector._decide(pd.concat(parts))
 
 
 def _write_demo_posts(folder: Path, n_posts: int) -> None:

@@ -1,35 +1,89 @@
-"""Decision policies: from scores to a threshold."""
+"""Decision policies: from scores to a threshold.
+
+A policy is written as
+
+====================  ==========================================================
+``"f1"``              the highest F1
+``"fbeta=2"``         the highest F-beta: recall counts beta times as much as
+                      precision
+``"precision>=0.9"``  as many posts as can be flagged at that precision, with 95%
+                      confidence
+``"recall>=0.8"``     as few posts as can be flagged at that recall, with 95%
+                      confidence
+``"budget=500"``      the 500 highest scores of those that are predicted together
+``0.7``               the threshold itself
+``[[0, 1], [5, 0]]``  the least cost: a row for others and one for events, a column
+                      for not flagged and one for flagged
+====================  ==========================================================
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+from scipy.stats import binom
 
-from mmevent._smooth import BEST_THRESHOLD
-from mmevent.exceptions import InputError
+from mmevent._cuts import FLAG_ALL, TIE, Side, midway, scores_and_events
+from mmevent._smooth import BEST_THRESHOLD, smoothed
+from mmevent.exceptions import InputError, PolicyError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from collections.abc import Sequence
 
-__all__ = ["check_policy", "choose_threshold"]
+    from numpy.typing import ArrayLike, NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Policy", "budget_threshold", "check_policy", "choose_threshold"]
+
+Policy: TypeAlias = "str | float | Sequence[Sequence[float]]"
+
+CONFIDENCE = 0.95
+_GROWTH = 1.1  # of the number of flagged groups, from one tested threshold to the next
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_GRAMMAR = {
+    "fbeta": re.compile(rf"fbeta={_NUMBER}"),
+    "precision": re.compile(rf"precision>={_NUMBER}"),
+    "recall": re.compile(rf"recall>={_NUMBER}"),
+    "budget": re.compile(r"budget=(\d+)"),
+}
+
+
+class _Parsed(NamedTuple):
+    kind: str
+    value: Any
 
 
 def choose_threshold(
-    policy: str | float, score: ArrayLike, y: ArrayLike, *, criterion: str = "smooth"
+    policy: Policy,
+    score: ArrayLike,
+    y: ArrayLike,
+    *,
+    criterion: str = "smooth",
+    groups: ArrayLike | None = None,
 ) -> float:
     """Choose the threshold that a policy asks for.
 
     Parameters
     ----------
-    policy : "f1" or float
-        ``"f1"`` maximises F1; a number above 0 is the threshold itself.
+    policy : str, float or 2 x 2 sequence of float
+        ``"f1"``; ``"fbeta=B"``, B above 0; ``"precision>=P"`` and ``"recall>=R"``,
+        between 0 and 1; a threshold above 0; or costs, in scikit-learn's layout of a
+        confusion matrix: ``[[other not flagged, other flagged], [event not flagged,
+        event flagged]]``. ``"budget=N"`` has no threshold before posts are predicted,
+        see :func:`budget_threshold`.
     score : array-like of shape (n_posts,)
-        Out-of-fold scores.
+        Out-of-fold scores. A score of 0 is never flagged.
     y : array-like of shape (n_posts,)
         1 or True for an event.
     criterion : {"smooth", "f1"}, default="smooth"
-        Which F1 the policy ``"f1"`` maximises, see :class:`mmevent.tuning.Search`.
+        Whether F1, F-beta and costs are those of the smoothed ROC curve, see
+        :class:`mmevent.tuning.Search`, or of the posts as they are.
+    groups : array-like of shape (n_posts,) or None, default=None
+        Posts that belong together: one of each group is counted for a precision or a
+        recall, since posts of a group are no independent evidence.
 
     Returns
     -------
@@ -39,36 +93,279 @@ def choose_threshold(
     Raises
     ------
     InputError
-        If the policy or the criterion is not known, or a number is not above 0.
+        If the policy or the criterion is not known.
+    PolicyError
+        If these posts do not show that a precision or a recall can be had; it says
+        which can.
+
+    See Also
+    --------
+    EventDetector.set_policy : The same for a fitted detector.
+
+    Notes
+    -----
+    ``"precision>=P"`` tests thresholds from the highest down, the number of flagged
+    groups growing by a tenth, and keeps the last one at which a binomial test rejects
+    that the precision is below P. Errors are kept to 5% over all of them by the
+    fallback procedure (Wiens 2003): a test that rejects hands its level on to the next.
+    The first threshold, which flags just more than enough to reject at all, has most
+    of the 5%; wherever the number of groups has doubled, a share of the rest begins
+    anew. This is learn-then-test (Angelopoulos et al. 2021, section 2). Scores must not
+    have seen the labels: on out-of-fold scores, whose rule saw them, the confidence is
+    approximate.
+
+    ``"recall>=R"`` takes the greatest threshold for which a binomial test rejects that
+    the recall is below R. Recall only falls as the threshold rises, so that one test
+    is enough.
+
+    References
+    ----------
+    Angelopoulos, Bates, Candès, Jordan and Lei (2021), "Learn then Test: Calibrating
+    Predictive Algorithms to Achieve Risk Control", arXiv:2110.01052. Wiens (2003), "A
+    Fixed Sequence Bonferroni Procedure for Testing Multiple Endpoints", Pharmaceutical
+    Statistics 2.
 
     Examples
     --------
     >>> from mmevent.decision import choose_threshold
     >>> choose_threshold("f1", [0.9, 0.5, 0.1], [1, 1, 0], criterion="f1")
     0.3
+    >>> choose_threshold([[0, 9], [1, 0]], [0.9, 0.5, 0.4], [1, 0, 1], criterion="f1")
+    0.7
     >>> choose_threshold(0.7, [0.9, 0.5, 0.1], [1, 1, 0])
     0.7
     """
-    check_policy(policy)
+    kind, value = _parse(policy)
     if criterion not in BEST_THRESHOLD:
         raise InputError(
             f"criterion={criterion!r} is not known: expected one of "
             f"{', '.join(map(repr, BEST_THRESHOLD))}. Choose one of them."
         )
-    if policy == "f1":
-        return BEST_THRESHOLD[criterion](score, y)[0]
-    return float(policy)
+    s, event = scores_and_events(score, y)
+    if kind == "threshold":
+        return float(value)
+    if kind == "f1":
+        return BEST_THRESHOLD[criterion](s, event)[0]
+    if kind == "budget":
+        raise InputError(
+            f"policy={policy!r} has no threshold yet: expected posts to be predicted. "
+            f"Use budget_threshold on their scores."
+        )
+    if kind in ("precision", "recall"):
+        group = np.arange(len(s)) if groups is None else np.asarray(groups)
+        return _assured(kind, value, s, event, group)
+    side = Side.of(s, event)
+    if criterion == "smooth":
+        side = smoothed(side)
+    if kind == "fbeta":
+        return _best_f_beta(side, int(event.sum()), value)
+    return _least_cost(side, event, value)
+
+
+def budget_threshold(score: ArrayLike, n: int) -> float:
+    """Return the threshold that flags the n highest scores.
+
+    Parameters
+    ----------
+    score : array-like of shape (n_posts,)
+        Scores of the posts that are predicted together.
+    n : int
+        Number of posts that may be flagged, 0 or more.
+
+    Returns
+    -------
+    float
+        Of posts with equal scores that would go over the budget, none is flagged.
+
+    Examples
+    --------
+    >>> from mmevent.decision import budget_threshold
+    >>> budget_threshold([0.9, 0.5, 0.5, 0.1], 2)
+    0.7
+    """
+    s = np.asarray(score, dtype=np.float64)
+    side = Side.of(s, np.zeros(len(s), dtype=bool))
+    return _threshold_at(side, int(np.flatnonzero(side.flagged <= n)[-1]))
+
+
+def share_of_budget(policy: object, n_posts: int, corpus_size: int | None) -> int:
+    """Return how many of some posts the budget of their whole corpus flags."""
+    n = budget_of(policy)
+    assert n is not None
+    whole = isinstance(corpus_size, (int, np.integer)) and corpus_size >= n_posts
+    if not whole or n * n_posts < corpus_size:  # type: ignore[operator]
+        raise InputError(
+            f"policy={policy!r} is for a whole corpus, of which {n_posts} posts are "
+            f"tested: expected corpus_size, the number of its posts, so that one of "
+            f"them or more can be flagged, got {corpus_size!r}. Pass corpus_size= "
+            f"(--corpus-size on the command line), or use another policy."
+        )
+    return n * n_posts // int(corpus_size)  # type: ignore[arg-type]
 
 
 def check_policy(policy: object) -> None:
     """Refuse what is no policy with an InputError."""
-    number = isinstance(policy, (int, float, np.number)) and not isinstance(
-        policy, bool
-    )
-    named = isinstance(policy, str) and policy == "f1"
-    if named or (number and np.isfinite(policy) and policy > 0):  # type: ignore[call-overload,operator]
-        return
+    _parse(policy)
+
+
+def budget_of(policy: object) -> int | None:
+    """Return N of the policy ``"budget=N"``, None for others."""
+    kind, value = _parse(policy)
+    return int(value) if kind == "budget" else None
+
+
+def plain_policy(policy: object) -> Any:
+    """Return a policy as JSON holds it."""
+    kind, value = _parse(policy)
+    return value if kind in ("threshold", "cost") else policy
+
+
+def _parse(policy: object) -> _Parsed:
+    if isinstance(policy, str):
+        if policy == "f1":
+            return _Parsed("f1", None)
+        for kind, pattern in _GRAMMAR.items():
+            match = pattern.fullmatch(policy.replace(" ", ""))
+            if match and _is_in_range(kind, float(match[1])):
+                return _Parsed(kind, float(match[1]))
+    elif isinstance(policy, (int, float, np.number)) and not isinstance(policy, bool):
+        if np.isfinite(policy) and policy > 0:
+            return _Parsed("threshold", float(policy))
+    elif (costs := _costs(policy)) is not None:
+        return _Parsed("cost", costs)
     raise InputError(
-        f"policy={policy!r} is not known: expected 'f1', or a finite threshold above "
-        f"0. Pass one of them."
+        f"policy={policy!r} is not known: expected 'f1', 'fbeta=2', "
+        f"'precision>=0.90', 'recall>=0.80' (shares between 0 and 1), 'budget=500', a "
+        f"finite threshold above 0, or costs [[other not flagged, other flagged], "
+        f"[event not flagged, event flagged]]. Pass one of them."
     )
+
+
+def _is_in_range(kind: str, value: float) -> bool:
+    return value >= 1 if kind == "budget" else 0 < value < (np.inf, 1)[kind != "fbeta"]
+
+
+def _costs(policy: object) -> list[list[float]] | None:
+    try:
+        costs = np.asarray(policy, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if costs.shape != (2, 2) or not np.isfinite(costs).all():
+        return None
+    table: list[list[float]] = costs.tolist()
+    return table
+
+
+def _threshold_at(side: Side, cut: int) -> float:
+    """Return a threshold that flags what a cut does."""
+    edge, below = float(side.edge(cut)), float(side.below(cut))
+    if np.isinf(edge):
+        return float(np.nextafter(below, np.inf))
+    return FLAG_ALL if below == 0 and not side.has_rest else midway(below, edge)
+
+
+def _best_f_beta(side: Side, n_events: int, beta: float) -> float:
+    """F-beta = (1 + b²) TP / (flagged + b² positives), van Rijsbergen (1979)."""
+    if n_events == 0:
+        return FLAG_ALL
+    f = (1 + beta**2) * side.true / (side.flagged + beta**2 * n_events)
+    return _threshold_at(side, int(np.flatnonzero(f >= f.max() - TIE)[0]))
+
+
+def _least_cost(
+    side: Side, event: NDArray[np.bool_], costs: list[list[float]]
+) -> float:
+    (spared, false), (missed, found) = costs
+    n_others = len(event) - int(event.sum())
+    false_alarms = side.flagged - side.true
+    total = spared * (n_others - false_alarms) + false * false_alarms
+    total = total + missed * (int(event.sum()) - side.true) + found * side.true
+    return _threshold_at(side, int(np.argmin(total)))
+
+
+def _assured(
+    kind: str,
+    target: float,
+    score: FloatArray,
+    event: NDArray[np.bool_],
+    group: NDArray[Any],
+) -> float:
+    """Return the threshold of a precision or a recall, or say what can be had."""
+    side = Side.of(score, event)
+    rows = np.flatnonzero(event) if kind == "recall" else np.arange(len(score))
+    rows = rows[_one_per_group(score[rows], group[rows])]
+    find = _lowest_precise if kind == "precision" else _highest_recalling
+    edge = find(score[rows], event[rows], target)
+    if edge is not None:
+        return _threshold_at(side, int(np.searchsorted(-side.values, -edge)) + 1)
+    for lower in np.arange(np.ceil(target * 100) - 1, 0, -1) / 100:
+        edge = find(score[rows], event[rows], lower)
+        if edge is not None:
+            flagged = score >= edge
+            other = ("precision", "recall")[kind == "precision"]
+            total = flagged if kind == "recall" else event
+            reached = (flagged & event).sum() / total.sum()
+            raise PolicyError(
+                f"policy='{kind}>={target:g}' cannot be met: these {len(rows)} groups "
+                f"show no such {kind} at any threshold, with {CONFIDENCE:.0%} "
+                f"confidence. The highest that they show is {lower:.2f}, at a {other} "
+                f"of {reached:.2f}. Use '{kind}>={lower:.2f}' or less, or code more "
+                f"posts."
+            )
+    raise PolicyError(
+        f"policy='{kind}>={target:g}' cannot be met: these {len(rows)} groups show no "
+        f"{kind} at all with {CONFIDENCE:.0%} confidence. Code more posts, or use "
+        f"another policy."
+    )
+
+
+def _one_per_group(score: FloatArray, group: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the row with the middle score of each group."""
+    order = np.lexsort((score, group))
+    _, start, count = np.unique(group[order], return_index=True, return_counts=True)
+    middle: NDArray[np.intp] = order[start + (count - 1) // 2]
+    return middle
+
+
+def _lowest_precise(
+    score: FloatArray, event: NDArray[np.bool_], target: float
+) -> float | None:
+    """Return the least score down to which the precision is assured, if any."""
+    side = Side.of(score, event)
+    level = 1.0 - CONFIDENCE
+    enough = int(np.ceil(np.log(level) / np.log(target)))  # to reject, if all are true
+    first = target ** (enough + 1)
+    cuts: list[int] = []
+    starts: list[int] = []
+    n = enough + 1
+    while n <= side.flagged[-1]:
+        cuts.append(int(np.searchsorted(side.flagged, n)))
+        if n >= 2 * (side.flagged[starts[-1]] if starts else 1):
+            starts.append(cuts[-1])
+        n = max(int(side.flagged[cuts[-1]]) + 1, int(n * _GROWTH))
+    shares = dict.fromkeys(starts[1:], (level - first) / max(len(starts) - 1, 1))
+    if starts:
+        shares[starts[0]] = first if len(starts) > 1 else level
+    found, carried = None, 0.0
+    for cut in cuts:
+        carried += shares.get(cut, 0.0)
+        n, true = int(side.flagged[cut]), int(side.true[cut])
+        if carried > 0 and binom.sf(true - 1, n, target) <= carried:
+            found = float(side.edge(cut))
+        else:
+            carried = 0.0
+    return found
+
+
+def _highest_recalling(
+    score: FloatArray, event: NDArray[np.bool_], target: float
+) -> float | None:
+    """Return the greatest score down to which enough events lie, if any."""
+    n = len(score)
+    if n == 0:
+        return None
+    enough = int(binom.isf(1.0 - CONFIDENCE, n, target)) + 1
+    if enough > n:
+        return None
+    edge = float(np.sort(score)[n - enough])
+    return edge if edge > 0 else None

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from mmevent._audit import audit_table
+from mmevent._audit import audit_table, decide
 from mmevent._branch_parameters import (
     check_branches,
     check_frozen_parts,
@@ -24,7 +24,14 @@ from mmevent._prepared import Prepared
 from mmevent._sample import Sample
 from mmevent._trainable import is_fine_tuned
 from mmevent._validation import check_labels, check_n_jobs, check_seed, check_some
-from mmevent.decision import check_policy, choose_threshold
+from mmevent.decision import (
+    Policy,
+    budget_of,
+    budget_threshold,
+    check_policy,
+    choose_threshold,
+    plain_policy,
+)
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.fusion import POOLS
 from mmevent.tuning import Evidence, Rule, Search, cv_results, trials_frame, tune_rule
@@ -39,6 +46,8 @@ if TYPE_CHECKING:
     from mmevent._folds import Folds
 
 __all__ = ["EventDetector"]
+
+_CHOSEN_ON = ("score", "event", "group")  # columns of out_of_fold_ that a policy sees
 
 
 class EventDetector(ClassifierMixin, BaseEstimator):
@@ -84,11 +93,14 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         Least and greatest beta.
     storage : str, optuna storage or None, default=None
         Keeps the study of the final fit, and resumes it.
-    policy : "f1" or float, default="f1"
-        Decision policy, see :func:`mmevent.decision.choose_threshold`.
+    policy : str, float or 2 x 2 sequence of float, default="f1"
+        Decision policy: ``"f1"``, ``"fbeta=2"``, ``"precision>=0.9"``,
+        ``"recall>=0.8"``, ``"budget=500"``, a threshold, or costs, see
+        :func:`mmevent.decision.choose_threshold`.
     estimate : {"auto", "nested", "cross-fit"} or None, default="auto"
         How the out-of-sample figures are made; None makes none. ``"auto"`` is nested,
-        and cross-fitted where a branch fine-tunes its encoder.
+        and cross-fitted where a branch fine-tunes its encoder; with a budget, whose
+        figures depend on the corpus, it is None, see :func:`mmevent.evaluate`.
     pos_label : label or None, default=None
         The class of events; None is the greater of two numbers or booleans.
     n_jobs : int or None, default=None
@@ -113,8 +125,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     beta_identified_ : bool
         False where beta was fixed at 1, for lack of posts with or without images.
     threshold_ : float
-        A post is an event where its score reaches it.
-    policy_ : "f1" or float
+        A post is an event where its score reaches it; NaN with a budget, where it
+        depends on the posts that are predicted.
+    policy_ : str, float or 2 x 2 sequence of float
         The policy that chose it.
     study_ : optuna.Study or None
         The study of the final fit; None for the exact search, and after a load.
@@ -169,7 +182,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         alpha_bounds: tuple[float, float] = (0, 99),
         beta_bounds: tuple[float, float] = (0.5, 2),
         storage: Any = None,
-        policy: str | float = "f1",
+        policy: Policy = "f1",
         estimate: str | None = "auto",
         pos_label: Any = None,
         n_jobs: int | None = None,
@@ -223,6 +236,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             If posts, labels, groups or a parameter are not what was expected.
         ModelUnavailableError
             If a pretrained model cannot be loaded.
+        PolicyError
+            If the posts do not show that the precision or the recall of the policy can
+            be had. What encoders and trainings have found stays in the cache.
 
         Warns
         -----
@@ -244,7 +260,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         with shared_memo():
             self._fit_branches(sample, seed)
             evidence, fold, run = estimate(self._job(sample, seed), folds, kind)
-        self._tune(evidence, sample.labels, fold, seed)
+            self._tune(evidence, sample.labels, fold, seed)
         self._keep_out_of_fold(sample, evidence, fold)
         self.data_hash_, self.groups_hash_ = sample.data_hash, sample.groups_hash
         self.training_keys_ = sorted(set().union(*prepared.keys))
@@ -309,6 +325,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     def audit(self, posts: Any) -> pd.DataFrame:
         """Explain the prediction of each post.
 
+        A post's row depends on that post alone, except with a budget: then prediction
+        and margin depend on all posts of the call.
+
         Parameters
         ----------
         posts : DataFrame, sequence of mappings or datasets.Dataset, n_posts rows
@@ -323,40 +342,38 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             ``image_status`` (why images could not be used), ``text_truncated``.
         """
         check_is_fitted(self)
-        prepared = self._read(posts)
-        with shared_memo():
-            evidence, p_image = self._predict(prepared)
-        return audit_table(
-            prepared,
-            evidence,
-            p_image,
-            self._rule(),
-            coding=self._coding(),
-            text=self.text_,
-        )
+        return self._decide(self._scored(posts))
 
-    def set_policy(self, policy: str | float) -> EventDetector:
+    def set_policy(self, policy: Policy) -> EventDetector:
         """Choose the threshold by another policy, without fitting again.
 
         Parameters
         ----------
-        policy : "f1" or float
-            See :func:`mmevent.decision.choose_threshold`.
+        policy : str, float or 2 x 2 sequence of float
+            See :func:`mmevent.decision.choose_threshold`. It is applied to the
+            out-of-fold scores of the fit.
 
         Returns
         -------
         EventDetector
             This object, with ``threshold_`` and ``policy_`` changed. ``estimate_``
             stays that of the fit's policy.
+
+        Raises
+        ------
+        InputError
+            If the policy is not known.
+        PolicyError
+            If the posts of the fit do not show that the precision or the recall can be
+            had; nothing is changed then.
         """
         check_is_fitted(self)
         check_policy(policy)
-        if policy == "f1":
-            self.threshold_ = self._trial_threshold()
-        else:
-            tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
-            self.threshold_ = choose_threshold(policy, tested["score"], tested["event"])
-        self.policy_ = policy
+        tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
+        self.threshold_ = self._choose(
+            policy, self._trial_threshold(), *(tested[c] for c in _CHOSEN_ON)
+        )
+        self.policy_ = plain_policy(policy)
         return self
 
     def save(self, folder: str | Path, *, standalone: bool = False) -> None:
@@ -408,6 +425,13 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 f"estimate={self.estimate!r} is not known: expected 'auto', 'nested', "
                 f"'cross-fit' or None. Choose one of them."
             )
+        if self.estimate in (NESTED, CROSS_FITTED) and budget_of(self.policy):
+            raise InputError(
+                f"estimate={self.estimate!r} cannot be made with "
+                f"policy={self.policy!r}: expected 'auto' or None, since its figures "
+                f"depend on the size of the corpus. Fit, and call "
+                f"evaluate(detector, posts, y, corpus_size=...)."
+            )
         check_branches(self.text, self.image)
         check_n_jobs(self.n_jobs)
         check_seed(self.random_state)
@@ -418,7 +442,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _kind(self) -> str | None:
-        return self._usual_kind() if self.estimate == "auto" else self.estimate
+        if self.estimate != "auto":
+            return self.estimate
+        return None if budget_of(self.policy) else self._usual_kind()
 
     def _usual_kind(self) -> str:
         """Nested, except where that would train encoders many times."""
@@ -485,14 +511,17 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 "with usable images, got none. Check the columns and image_root."
             )
 
-    def _job(self, sample: Sample, seed: int | None) -> Job:
+    def _job(
+        self, sample: Sample, seed: int | None, *, corpus_size: int | None = None
+    ) -> Job:
         unfitted = self._unfitted(seed)
         return Job(
             branches={name: unfitted[name] for name in self.branches_},
             material=sample.prepared.material,
             labels=sample.labels,
             search=self._search(seed),
-            policy=self.policy,
+            policy=plain_policy(self.policy),
+            corpus_size=corpus_size,
             pool=self.pool,
             classes=self._coding().tolist(),
             n_jobs=self.n_jobs,
@@ -510,19 +539,34 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             search=self._search(seed, storage=self.storage),
         )
         rule = result.rule
+        threshold = self._choose(
+            self.policy,
+            rule.threshold,
+            rule.score(evidence.take(tested)),
+            event,
+            labels.group[tested],
+        )
         self.alpha_, self.beta_, self.pool_ = rule.alpha, rule.beta, rule.pool
         self.image_name_, self.beta_identified_ = rule.image, result.beta_identified
         self.text_ = self.branches_.get(TEXT)
         self.image_ = self.branches_.get(rule.image)
-        self.threshold_ = rule.threshold
-        if self.policy != "f1":
-            score = rule.score(evidence.take(tested))
-            self.threshold_ = choose_threshold(self.policy, score, event)
-        self.policy_ = self.policy
+        self.threshold_, self.policy_ = threshold, plain_policy(self.policy)
         self.study_ = result.study
         self.trials_ = trials_frame(result)
         self.cv_results_ = cv_results(
             result, evidence.take(tested), event, fold[tested]
+        )
+
+    def _choose(
+        self, policy: Policy, of_rule: float, score: Any, event: Any, group: Any
+    ) -> float:
+        """Return a policy's threshold: the rule's own, a budget's NaN, or another."""
+        if isinstance(policy, str) and policy == "f1":
+            return of_rule
+        if budget_of(policy):
+            return np.nan
+        return choose_threshold(
+            policy, score, event, criterion=self.criterion, groups=group
         )
 
     def _trial_threshold(self) -> float:
@@ -560,6 +604,20 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             },
             index=posts.index,
         )
+
+    def _scored(self, posts: Any) -> pd.DataFrame:
+        """Return the audit of posts without prediction and margin."""
+        prepared = self._read(posts)
+        with shared_memo():
+            evidence, p_image = self._predict(prepared)
+        return audit_table(prepared, evidence, p_image, self._rule(), text=self.text_)
+
+    def _decide(self, audit: pd.DataFrame) -> pd.DataFrame:
+        budget = budget_of(self.policy_)
+        threshold = self.threshold_
+        if budget is not None:
+            threshold = budget_threshold(audit["score"], budget)
+        return decide(audit, threshold, self._coding())
 
     def _predict(self, prepared: Prepared) -> tuple[Evidence, NDArray[np.float64]]:
         """Evidence of posts from the fitted branches, and p_image of each image."""

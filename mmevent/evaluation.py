@@ -12,7 +12,7 @@ from mmevent._estimate_table import Estimate
 from mmevent._estimation import Run, estimate
 from mmevent._folds import ForwardInTime
 from mmevent._sample import Sample
-from mmevent._systems import FUSED, fit_systems
+from mmevent._systems import FUSED, System, cut, fit_systems
 from mmevent._validation import as_labels, check_groups, check_some
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
@@ -38,6 +38,7 @@ def evaluate(
     held_out: bool = False,
     drop_seen: bool = False,
     seeds: Sequence[int] = (0,),
+    corpus_size: int | None = None,
 ) -> Estimate:
     """Estimate how well a fitted detector does, out of sample.
 
@@ -61,6 +62,9 @@ def evaluate(
         training posts, instead of refusing them.
     seeds : sequence of int, default=(0,)
         Seeds of the folds; without `held_out` only.
+    corpus_size : int or None, default=None
+        With the policy ``"budget=N"`` only: number of posts of the corpus that the
+        budget is for. Of n tested posts the share n / corpus_size of it is flagged.
 
     Returns
     -------
@@ -90,8 +94,17 @@ def evaluate(
     prepared = detector._read(posts)
     check_some(len(prepared), "evaluate")
     if held_out:
-        return _held_out(detector, prepared, y, groups, drop_seen=drop_seen)
-    return _again(detector, prepared, y, groups, seeds=_checked_seeds(seeds))
+        return _held_out(
+            detector, prepared, y, groups, drop_seen=drop_seen, corpus_size=corpus_size
+        )
+    return _again(
+        detector,
+        prepared,
+        y,
+        groups,
+        seeds=_checked_seeds(seeds),
+        corpus_size=corpus_size,
+    )
 
 
 def _again(
@@ -101,6 +114,7 @@ def _again(
     groups: ArrayLike | None,
     *,
     seeds: Sequence[int],
+    corpus_size: int | None,
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
     sample = detector._sample(prepared, y, groups)
@@ -112,7 +126,8 @@ def _again(
     with shared_memo():
         detector._encode(prepared)
         for seed, folds in zip(seeds, by_seed, strict=True):
-            run = estimate(detector._job(sample, seed), folds, kind)[2]
+            job = detector._job(sample, seed, corpus_size=corpus_size)
+            run = estimate(job, folds, kind)[2]
             assert run is not None
             runs.append(run)
     notes = sample.notes(detector.text, detector.image)
@@ -178,6 +193,7 @@ def _held_out(
     groups: ArrayLike | None,
     *,
     drop_seen: bool,
+    corpus_size: int | None,
 ) -> Estimate:
     """Predict posts that the fit never saw, once."""
     event = _events(detector, y, len(prepared))
@@ -201,7 +217,7 @@ def _held_out(
         prepared, event = prepared.take(kept), event[kept]
         given = None if given is None else given[kept]
     return Sample.of(prepared, event, given).summary(
-        [_held_out_run(detector, prepared)],
+        [_held_out_run(detector, prepared, corpus_size)],
         None,
         kind="held out",
         notes=notes,
@@ -222,7 +238,9 @@ def _events(detector: EventDetector, y: ArrayLike, n_posts: int) -> NDArray[np.b
     return np.asarray(labels == detector.pos_label_, dtype=bool)
 
 
-def _held_out_run(detector: EventDetector, prepared: Prepared) -> Run:
+def _held_out_run(
+    detector: EventDetector, prepared: Prepared, corpus_size: int | None
+) -> Run:
     """Predict once; the baselines are tuned on the training's probabilities."""
     tested = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
     rule = detector._rule()
@@ -235,13 +253,14 @@ def _held_out_run(detector: EventDetector, prepared: Prepared) -> Run:
         tested["event"].to_numpy(),
         detector._search(0),
         detector.policy_,
+        tested["group"].to_numpy(),
     )
+    systems[FUSED] = System(rule.score, detector.threshold_)
     evidence, _ = detector._predict(prepared)
     n = len(prepared)
     scores = {name: system.score(evidence) for name, system in systems.items()}
     thresholds = {
-        name: np.full(n, system.threshold) for name, system in systems.items()
+        name: np.full(n, cut(system, scores[name], detector.policy_, corpus_size))
+        for name, system in systems.items()
     }
-    scores[FUSED] = rule.score(evidence)
-    thresholds[FUSED] = np.full(n, rule.threshold)
     return Run(None, np.zeros(n, dtype=np.intp), scores, thresholds, [])

@@ -9,6 +9,7 @@ __all__ = [
     "MmeventWarning",
     "ModelFolderError",
     "ModelUnavailableError",
+    "PolicyError",
     "StorageError",
     "UnusableInputWarning",
 ]
@@ -20,6 +21,10 @@ class MmeventError(Exception):
 
 class InputError(MmeventError, ValueError):
     """Posts, labels, groups or a parameter are not what was expected."""
+
+
+class PolicyError(InputError):
+    """Labelled posts do not show that a decision policy can be met."""
 
 
 class ModelUnavailableError(MmeventError, OSError):

@@ -43,6 +43,7 @@ from mmevent._references import (
     point_to_folders,
     use_this_machine,
 )
+from mmevent.decision import budget_of, plain_policy
 from mmevent.evaluation import Estimate
 from mmevent.exceptions import MmeventError, MmeventWarning, ModelFolderError
 from mmevent.image import ImageClassifier
@@ -251,7 +252,7 @@ def _files(detector: EventDetector, encoders: list[dict[str, Any]]) -> dict[str,
 
 
 def _facts(detector: EventDetector) -> dict[str, Any]:
-    policy = detector.policy_
+    budget = budget_of(detector.policy_) is not None
     return {
         "format_version": FORMAT_VERSION,
         "mmevent": __version__,
@@ -265,8 +266,8 @@ def _facts(detector: EventDetector) -> dict[str, Any]:
         "beta_identified": bool(detector.beta_identified_),
         "pool": detector.pool_,
         "image_name": detector.image_name_,
-        "threshold": float(detector.threshold_),
-        "policy": policy if isinstance(policy, str) else float(policy),
+        "threshold": None if budget else float(detector.threshold_),
+        "policy": plain_policy(detector.policy_),
         "data_hash": detector.data_hash_,
         "groups_hash": detector.groups_hash_,
     }
@@ -320,6 +321,8 @@ def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetecto
     detector.pos_label_ = detector.classes_[facts["positive"]]
     for name in _PLAIN_FACTS:
         setattr(detector, f"{name}_", facts[name])
+    if facts["threshold"] is None:  # a budget's, which JSON cannot hold
+        detector.threshold_ = np.nan
     detector.text_ = detector.branches_.get(TEXT)
     detector.image_ = detector.branches_.get(detector.image_name_)
     detector.study_ = None

@@ -345,9 +345,18 @@ def test_predict_with_another_threshold(
     model: Path, uncoded: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "audit.csv"
-    done("predict", model, uncoded, "-o", path, "--threshold", 0.25)
+    done("predict", model, uncoded, "-o", path, "--policy", 0.25)
     audit = read_table(path)
     np.testing.assert_allclose(audit["margin"], audit["score"] - 0.25, atol=1e-12)
+
+
+def test_predict_keeps_to_a_budget_over_all_chunks(
+    model: Path, uncoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_CHUNK", 7)
+    path = tmp_path / "audit.csv"
+    done("predict", model, uncoded, "-o", path, "--policy", "budget=9")
+    assert (read_table(path)["margin"] >= 0).sum() == 9
 
 
 def test_predict_takes_other_names_of_columns(
@@ -585,8 +594,8 @@ def test_predict_refuses_a_threshold(
     threshold: str, model: Path, uncoded: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "audit.csv"
-    line = refused("predict", model, uncoded, "-o", out, "--threshold", threshold)
-    assert "--threshold" in line or "finite threshold above 0" in line
+    line = refused("predict", model, uncoded, "-o", out, "--policy", threshold)
+    assert "finite threshold above 0" in line
     assert not out.exists()
 
 

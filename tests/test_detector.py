@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,17 @@ from mmevent import (
     ImageClassifier,
     TextClassifier,
     duplicate_groups,
+    evaluate,
     fuse,
 )
 from mmevent._image_encoder import VIEWS, ImageEncoder
 from mmevent._loading import load_encoder
 from mmevent._text_encoder import TextEncoder
+from mmevent.decision import choose_threshold
 from mmevent.exceptions import (
     InputError,
     ModelUnavailableError,
+    PolicyError,
     UnusableInputWarning,
 )
 from mmevent.image_io import Images
@@ -840,7 +844,67 @@ def test_an_unknown_policy_changes_nothing(fitted: EventDetector) -> None:
     before = fitted.threshold_
     with pytest.raises(InputError, match="policy='precise' is not known"):
         fitted.set_policy("precise")
-    assert fitted.threshold_ == before
+    with pytest.raises(PolicyError, match="precision>=0.99' cannot be met"):
+        fitted.set_policy("precision>=0.99")
+    assert (fitted.threshold_, fitted.policy_) == (before, "f1")
+
+
+def test_policies_are_applied_to_the_out_of_fold_scores(fitted: EventDetector) -> None:
+    detector = copy.deepcopy(fitted)
+    table = detector.out_of_fold_
+    for policy in ("fbeta=2", "recall>=0.5", [[0, 1], [5, 0]]):
+        detector.set_policy(policy)
+        assert detector.threshold_ == choose_threshold(
+            policy,
+            table["score"],
+            table["event"],
+            criterion=detector.criterion,
+            groups=table["group"],
+        )
+        assert detector.policy_ == policy
+
+
+def test_a_budget_is_that_of_the_posts_of_a_call(
+    settings: dict[str, Any], data: Data
+) -> None:
+    posts, y = data
+    detector = EventDetector(**settings | {"policy": "budget=7", "estimate": "auto"})
+    detector.fit(posts, y)
+    assert detector.estimate_ is None
+    assert np.isnan(detector.threshold_)
+    assert detector.predict(posts).sum() == 7
+    audit = detector.audit(posts)
+    assert ((audit["margin"] >= 0) == (audit["prediction"] == 1)).all()
+    assert detector.predict(posts[:20]).sum() == 7
+    assert detector.set_policy("f1").predict(posts).sum() > 7
+
+
+def test_a_budget_has_an_estimate_where_the_corpus_is_known(
+    settings: dict[str, Any], data: Data
+) -> None:
+    posts, y = data
+    detector = EventDetector(**settings | {"policy": "budget=800"}).fit(posts, y)
+    with pytest.raises(InputError, match="expected corpus_size"):
+        evaluate(detector, posts, y)
+    flagged = evaluate(detector, posts, y, corpus_size=8000).to_frame()["n_flagged"]
+    assert flagged["flag all"] == 80
+    assert flagged.drop("flag all").between(1, 8).all()
+    with pytest.raises(InputError, match=r"cannot be made with policy='budget=800'"):
+        detector.set_params(estimate="nested").fit(posts, y)
+
+
+def test_a_policy_that_folds_cannot_show_flags_nothing_there(
+    settings: dict[str, Any], data: Data
+) -> None:
+    policy = {"policy": "recall>=0.85", "estimate": "nested"}
+    detector = EventDetector(**settings | policy)
+    with pytest.raises(PolicyError, match="cannot be met"):
+        clone(detector).set_params(policy="recall>=0.99").fit(*data)
+    estimate = detector.fit(*data).estimate_
+    n_unmet = np.isinf(estimate.parameters["threshold"]).sum()
+    assert any("none of them is flagged" in note for note in estimate.notes) == (
+        n_unmet > 0
+    )
 
 
 # Bad input

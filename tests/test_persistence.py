@@ -243,6 +243,14 @@ def test_a_loaded_detector_can_change_its_policy_and_be_saved_again(
     assert "figures are of the policy 'f1'" in card
 
 
+@pytest.mark.parametrize("policy", ["budget=9", "fbeta=2", [[0.0, 1.0], [5.0, 0.0]]])
+def test_every_policy_comes_back(folder: Path, tmp_path: Path, policy: Any) -> None:
+    detector = load(folder).set_policy(policy)
+    loaded = saved_and_loaded(detector, tmp_path)
+    assert loaded.policy_ == policy
+    np.testing.assert_equal(loaded.threshold_, detector.threshold_)
+
+
 PREDICT = """
 import sys
 import mmevent, pandas as pd

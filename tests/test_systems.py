@@ -18,7 +18,8 @@ SEARCH = Search(n_trials=12, criterion="f1", random_state=0)
 
 
 def fit(evidence: Evidence, event: Any, policy: str | float = "f1") -> Any:
-    return fit_systems(evidence, np.asarray(event, dtype=bool), SEARCH, policy)
+    event = np.asarray(event, dtype=bool)
+    return fit_systems(evidence, event, SEARCH, policy, np.arange(len(event)))
 
 
 @pytest.fixture(scope="module")
