@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmevent.clip_text import ClipTextClassifier
     from mmevent.detector import EventDetector
     from mmevent.evaluation import Estimate, ForwardInTime, evaluate
+    from mmevent.filter import FalsePositiveFilter
     from mmevent.fusion import fuse, pool_images
     from mmevent.image import ImageClassifier
     from mmevent.packs import EventPack, event_packs
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "Estimate": "evaluation",
     "EventDetector": "detector",
     "EventPack": "packs",
+    "FalsePositiveFilter": "filter",
     "ForwardInTime": "evaluation",
     "ImageClassifier": "image",
     "TextClassifier": "text",
@@ -57,6 +59,7 @@ __all__ = [
     "Estimate",
     "EventDetector",
     "EventPack",
+    "FalsePositiveFilter",
     "ForwardInTime",
     "ImageClassifier",
     "TextClassifier",

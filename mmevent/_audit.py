@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmevent._branch_parameters import text_classifiers
+from mmevent.filter import TwoStageRule
 from mmevent.fusion import applied_rule
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def audit_table(
     prepared: Prepared,
     evidence: Evidence,
     p_image: NDArray[np.float64],
-    rule: Rule,
+    rule: Rule | TwoStageRule,
     *,
     text: Any,
 ) -> pd.DataFrame:
@@ -35,16 +36,17 @@ def audit_table(
         Their probabilities.
     p_image : ndarray of shape (n_usable_images,)
         Probability of each usable image.
-    rule : Rule
+    rule : Rule or TwoStageRule
         What turns probabilities into scores.
     text : classifier or None
         The fitted text branch.
     """
     score = rule.score(evidence)
-    pooled = evidence.pooled[rule.image, rule.pool]
+    first = rule.first if isinstance(rule, TwoStageRule) else rule
+    pooled = evidence.pooled[first.image, first.pool]
     names, index = _source_names(prepared), prepared.posts.index
     best, statuses = _best_images(prepared, p_image, names), _statuses(prepared, names)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "id": prepared.posts["id"].to_numpy(),
             "score": score,
@@ -59,6 +61,13 @@ def audit_table(
         },
         index=index,
     )
+    if isinstance(rule, TwoStageRule):
+        flagged = first.score(evidence) >= first.threshold
+        second = rule.second.score(evidence.second(first))
+        table["stage"] = np.where(flagged, 2, 1)
+        table["p_text_2"] = evidence.p_text_2
+        table["score_2"] = np.where(flagged, second, np.nan)
+    return table
 
 
 def decide(audit: pd.DataFrame, threshold: float, coding: NDArray[Any]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from mmevent._branches import TEXT, is_frozen_whole
+from mmevent._branches import SECOND, TEXT, is_frozen_whole
 from mmevent._objects import walk
 from mmevent.exceptions import InputError
 from mmevent.image import ImageClassifier
@@ -20,11 +20,12 @@ AUTO = "auto"
 def check_branches(text: Any, image: Any) -> None:
     """Refuse what are no branches with an InputError."""
     names = [name for name, _ in named_images(image)]
-    if not names or TEXT in names or len(set(names)) < len(names):
+    if not names or {TEXT, SECOND} & set(names) or len(set(names)) < len(names):
         raise InputError(
             f"image={image!r} names no image branches: expected a list of "
-            f"(name, classifier) with distinct names other than {TEXT!r}, got the "
-            f"names {names}. Rename them, or pass image=None for no images."
+            f"(name, classifier) with distinct names other than {TEXT!r} and "
+            f"{SECOND!r}, got the names {names}. Rename them, or pass image=None for "
+            f"no images."
         )
     for name, branch in ((TEXT, text), *named_images(image)):
         usable = (

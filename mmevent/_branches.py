@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.intp]
 
-TEXT = "text"
+TEXT, SECOND = "text", "second stage"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Material:
 
     def side(self, name: str) -> Side:
         """Return the side that the branch of this name sees."""
-        return self.text if name == TEXT else self.image
+        return self.text if name in (TEXT, SECOND) else self.image
 
 
 class Task(NamedTuple):
@@ -89,10 +89,39 @@ class Task(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What branches learn from: events, and which posts belong together."""
+    """What branches learn from: events, and which posts belong together.
+
+    `stage1`, where it is given, is what the first of two stages learns instead: 1, 0,
+    or NaN where a post is unknown to it.
+    """
 
     event: NDArray[np.bool_]
     group: IntArray
+    stage1: NDArray[np.float64] | None = None
+
+    def take(self, rows: IntArray) -> Labels:
+        """Keep some posts."""
+        stage1 = None if self.stage1 is None else self.stage1[rows]
+        return Labels(self.event[rows], self.group[rows], stage1)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which posts the first stage learns from."""
+        if self.stage1 is None:
+            return np.ones(len(self.event), dtype=bool)
+        return ~np.isnan(self.stage1)
+
+    @property
+    def first(self) -> Labels:
+        """What the first stage learns, of the posts that it knows."""
+        if self.stage1 is None:
+            return self
+        return Labels(self.stage1 == 1, self.group)
+
+    @property
+    def second(self) -> Labels:
+        """What the second stage learns."""
+        return Labels(self.event, self.group)
 
 
 def fit_branch(branch: Any, side: Side, rows: IntArray, labels: Labels) -> Any | None:
@@ -100,9 +129,9 @@ def fit_branch(branch: Any, side: Side, rows: IntArray, labels: Labels) -> Any |
 
     It cannot where all items have the same label, or there are none.
     """
-    chosen = side.of(rows, len(labels.event))
+    chosen = side.of(rows[labels.known[rows]], len(labels.event))
     post = side.post[chosen]
-    event = labels.event[post]
+    event = labels.first.event[post]
     if event.all() or not event.any():
         return None
     weight = side.weight[chosen]

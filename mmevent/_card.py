@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mmevent.detector import EventDetector
+    from mmevent.filter import TwoStageRule
 
 _POOLED = {
     "max": "the highest of the probabilities of the post's images",
@@ -99,6 +100,8 @@ def _rule(detector: EventDetector) -> str:
         f"A post is an event {reached} (policy: {detector.policy_!r}).",
         _table(("a post that", "score"), rows),
     ]
+    if detector.stages_ is not None:
+        lines.append(_stages_in_words(detector.stages_))
     if detector.image_ is not None:
         lines.append(f"p_image is {pooled}.")
     if detector.image_ is not None and detector.text_ is not None:
@@ -108,6 +111,17 @@ def _rule(detector: EventDetector) -> str:
             + _beta_in_words(detector)
         )
     return "\n\n".join(lines)
+
+
+def _stages_in_words(stages: TwoStageRule) -> str:
+    first, second = stages.first, stages.second
+    return (
+        f"That is the score of stage 1. Where it reaches {first.threshold:.4g}, stage "
+        f"2 judges the post: with a second text probability in the place of p_text, "
+        f"alpha = {second.alpha:.4g} and beta = {second.beta:.4g} its score s is "
+        f"counted as 1 + s / (1 + s). Elsewhere stage 1's score is divided by that "
+        f"threshold, and is below 1."
+    )
 
 
 def _beta_in_words(detector: EventDetector) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmevent._systems import FUSED
+from mmevent._systems import BOTH, FUSED
 
 _KINDS = {
     "nested": "nested cross-validation",
@@ -33,7 +33,8 @@ class Estimate:
         images``) and system: F1, precision, recall and average precision, each with
         the ends of its 95% interval (``_low``, ``_high``), means over the seeds.
     differences : DataFrame
-        F1 of the fused rule minus that of each baseline, paired, with its interval.
+        F1 of the fused rule, or of both stages, minus that of each baseline, paired,
+        with its interval.
     by_seed : DataFrame
         F1 and average precision of each system with each seed of the folds.
     false_positive_rates : DataFrame
@@ -156,16 +157,17 @@ class Estimate:
 
     def _sections(self) -> list[tuple[str, pd.DataFrame]]:
         slices = [name for name in self.table["slice"].unique() if name != "all"]
+        whole = BOTH if BOTH in set(self.table["system"]) else FUSED
         by_slice = self.table[
-            (self.table["system"] == FUSED) & self.table["slice"].isin(slices)
+            (self.table["system"] == whole) & self.table["slice"].isin(slices)
         ]
         sections = [
             ("All posts", _readable(self.to_frame())),
-            ("F1 of fused minus", _readable_differences(self.differences)),
-            ("Fused, by slice", _readable(by_slice.set_index("slice"))),
+            (f"F1 of {whole} minus", _readable_differences(self.differences)),
+            (f"{whole.capitalize()}, by slice", _readable(by_slice.set_index("slice"))),
         ]
         if len(self.false_positive_rates):
-            title = "False-positive rate of fused, by number of images"
+            title = f"False-positive rate of {whole}, by number of images"
             sections.append((title, _readable_rates(self.false_positive_rates)))
         return [(title, frame) for title, frame in sections if len(frame)]
 

@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from mmevent._branches import Labels, Material, Task, merge, run_tasks, to_evidence
+from mmevent._branches import (
+    TEXT,
+    Labels,
+    Material,
+    Task,
+    merge,
+    run_tasks,
+    to_evidence,
+)
 from mmevent._cuts import FLAG_ALL
 from mmevent._folds import Folds, fold_numbers
-from mmevent._systems import FUSED, System, cut, fit_systems
+from mmevent._systems import (
+    FUSED,
+    System,
+    cut,
+    fit_systems,
+    tune_first,
+)
 from mmevent.exceptions import InputError
+from mmevent.filter import SecondStage, candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +54,7 @@ class Job:
     search: Search
     policy: Policy = "f1"
     corpus_size: int | None = None
+    second: SecondStage | None = None
     pool: str = "auto"
     classes: Sequence[Any] = (0, 1)
     n_jobs: int | None = None
@@ -94,6 +110,7 @@ def estimate(
     )
     fold = fold_numbers(outer, job.material.n_posts)
     evidence = _evidence(job, results[: len(outer)])
+    evidence = _with_second(job, evidence, outer)
     if kind is None:
         return evidence, fold, None
     run = _Collector(job, folds, fold)
@@ -101,10 +118,14 @@ def estimate(
     bar = tqdm(outer, desc="Tuning the rule", unit="fold", disable=not job.verbose)
     for k, task in enumerate(bar):
         if kind == NESTED:
-            chosen = results[start : start + len(inner[k])]
+            chosen = _evidence(job, results[start : start + len(inner[k])])
             start += len(inner[k])
-            rows = np.concatenate([t.test for t in inner[k]])
-            run.add(k, _evidence(job, chosen), np.sort(rows), task, evidence)
+            rows = np.sort(np.concatenate([t.test for t in inner[k]]))
+            chosen = _with_second(job, chosen, inner[k], task)
+            tested = evidence
+            if chosen.p_text_2 is not None:
+                tested = evidence.with_second(chosen.p_text_2)
+            run.add(k, chosen, rows, task, tested)
         else:
             others = fold < k if folds.forward else fold != k
             rows = np.flatnonzero(others & (fold >= 0))
@@ -115,6 +136,36 @@ def estimate(
 
 def _evidence(job: Job, results: Sequence[Probabilities]) -> Evidence:
     return to_evidence(merge(results), job.material, pool=job.pool)
+
+
+def _with_second(
+    job: Job, evidence: Evidence, folds: Sequence[Task], last: Task | None = None
+) -> Evidence:
+    """Add the second stage's probabilities, out of the same folds.
+
+    What it learns from are candidates by a rule that is tuned on all of these folds.
+    The `last` task, if any, learns from all of them, for what an outer fold tests.
+    """
+    rows = np.concatenate([task.test for task in folds])
+    event = job.labels.event[rows]
+    if job.second is None or not event.any() or event.all():
+        return evidence
+    found = tune_first(evidence.take(rows), job.labels.take(rows), job.search)
+    kept = candidates(evidence, job.labels, rows, found.rule)
+    tasks = [
+        Task(task.train[np.isin(task.train, kept)], task.test)
+        for task in (*folds, *([last] if last else []))
+    ]
+    results = run_tasks(
+        {TEXT: job.second.branch},
+        job.material,
+        job.labels.second,
+        tasks,
+        classes=job.classes,
+        n_jobs=job.n_jobs,
+        verbose=job.verbose,
+    )
+    return evidence.with_second(to_evidence(merge(results), job.material).p_text)
 
 
 class _Collector:
@@ -136,12 +187,13 @@ class _Collector:
             # The first block in time has no earlier one to choose from.
             self.fold[task.test] = -1
             return
+        job = self.job
         systems, found = fit_systems(
             chosen_on.take(rows),
-            event,
-            self.job.search,
-            self.job.policy,
-            self.job.labels.group[rows],
+            job.labels.take(rows),
+            job.search,
+            job.policy,
+            job.second,
         )
         self.parameters.append(
             {

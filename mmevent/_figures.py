@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import Run
 from mmevent._metrics import Interval, Resampling
-from mmevent._systems import FUSED
+from mmevent._systems import BOTH, FUSED, STAGE_1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.intp]
 
+_SECOND = "stage 2 given stage 1"
 _FIGURES = ("f1", "precision", "recall", "average_precision")
 
 
@@ -47,7 +48,8 @@ def summarise(
             f"{never} of {len(event)} posts are tested by no fold and count in no "
             f"figure."
         )
-    unmet = sum(int(np.isinf(run.thresholds[FUSED]).sum()) for run in runs)
+    system = BOTH if BOTH in runs[0].scores else FUSED
+    unmet = sum(int(np.isinf(run.thresholds[system]).sum()) for run in runs)
     if unmet:
         notes.append(
             f"{unmet / len(runs):.0f} of {int(tested.sum())} posts are tested by rules "
@@ -73,6 +75,8 @@ def summarise(
             f"small number of clusters: {whole.resampling.n_groups} groups, so the "
             f"intervals are t-intervals over groups (jackknife), not a bootstrap."
         )
+    if BOTH in runs[0].scores:
+        notes.append(_removed(runs, event))
     table = [row for name, f in figures.items() for row in f.rows(name)]
     return Estimate(
         kind=kind,
@@ -87,6 +91,20 @@ def summarise(
         parameters=pd.DataFrame([row for run in runs for row in run.parameters]),
         leakage=leakage,
         notes=notes,
+    )
+
+
+def _removed(runs: Sequence[Run], event: NDArray[np.bool_]) -> str:
+    """Say what the second stage took away of what the first one flagged."""
+    flagged = np.array([run.flagged(STAGE_1) for run in runs])
+    gone = flagged & ~np.array([run.flagged(BOTH) for run in runs])
+    counts = [
+        values.sum() / len(runs)
+        for values in (gone & ~event, flagged & ~event, gone & event, flagged & event)
+    ]
+    return (
+        "the second stage removed {:,.0f} of {:,.0f} false positives, and {:,.0f} of "
+        "{:,.0f} events, that the first one had flagged for it.".format(*counts)
     )
 
 
@@ -106,6 +124,8 @@ class _Figures:
         self.resampling = Resampling(cluster[rows])
         self.systems = list(runs[0].scores)
         self.replicates = {name: self._replicates(name) for name in self.systems}
+        if BOTH in self.systems:
+            self.replicates[_SECOND] = self._given_stage_1()
 
     def _replicates(self, system: str) -> dict[str, NDArray[np.float64]]:
         """Each figure for each run, the sample first and then its resamples."""
@@ -121,6 +141,18 @@ class _Figures:
             self.progress()
         return {name: np.array([f[name] for f in per_run]) for name in _FIGURES}
 
+    def _given_stage_1(self) -> dict[str, NDArray[np.float64]]:
+        """Figures of the second stage alone, among what the first one flags."""
+        per_run = []
+        for run in self.runs:
+            flagged = run.flagged(BOTH)[self.chosen]
+            event = self.event & run.flagged(STAGE_1)[self.chosen]
+            per_run.append(self.resampling.ratios(flagged, event))
+        missing = np.full_like(per_run[0]["f1"], np.nan)
+        return {
+            name: np.array([f.get(name, missing) for f in per_run]) for name in _FIGURES
+        }
+
     def intervals(self, system: str) -> dict[str, Interval]:
         return {
             name: self.resampling.interval(values.mean(axis=0))
@@ -129,8 +161,9 @@ class _Figures:
 
     def rows(self, slice_name: str) -> list[dict[str, Any]]:
         table = []
-        for system in self.systems:
-            flagged = [int(run.flagged(system)[self.chosen].sum()) for run in self.runs]
+        for system in self.replicates:
+            name = BOTH if system == _SECOND else system
+            flagged = [int(run.flagged(name)[self.chosen].sum()) for run in self.runs]
             row: dict[str, Any] = {
                 "slice": slice_name,
                 "system": system,
@@ -149,16 +182,17 @@ class _Figures:
         return table
 
     def differences(self) -> list[tuple[str, float, float, float]]:
-        fused = self.replicates[FUSED]["f1"]
+        whole = BOTH if BOTH in self.systems else FUSED
+        of_whole = self.replicates[whole]["f1"]
         return [
             (
                 name,
                 *self.resampling.interval(
-                    (fused - self.replicates[name]["f1"]).mean(axis=0)
+                    (of_whole - self.replicates[name]["f1"]).mean(axis=0)
                 ),
             )
             for name in self.systems
-            if name != FUSED
+            if name not in (whole, STAGE_1)
         ]
 
     def by_seed(self) -> list[dict[str, Any]]:
@@ -191,7 +225,8 @@ def _false_positive_rates(
             continue
         resampling = Resampling(cluster[rows])
         total = resampling.sums(np.ones(int(rows.sum())))
-        rates = [resampling.sums(run.flagged(FUSED)[rows]) for run in runs]
+        whole = BOTH if BOTH in runs[0].scores else FUSED
+        rates = [resampling.sums(run.flagged(whole)[rows]) for run in runs]
         with np.errstate(invalid="ignore"):
             mean = np.mean(rates, axis=0) / total
         interval = resampling.interval(mean)

@@ -71,6 +71,12 @@ class Resampling:
         reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * error)
         return Interval(value, value - reach, value + reach)
 
+    def standard_error(self, figures: FloatArray) -> float:
+        """Return the standard error of a figure, given as for `interval`."""
+        others = figures[1:][~np.isnan(figures[1:])]
+        spread = float(others.std())
+        return spread * np.sqrt(len(others) - 1) if self.small else spread
+
     def ratios(
         self, flagged: NDArray[np.bool_], event: NDArray[np.bool_]
     ) -> dict[str, FloatArray]:

@@ -29,6 +29,7 @@ TRUSTED = [
     "mmevent.clip.ClipProbeClassifier",
     "mmevent.clip.ClipZeroShotClassifier",
     "mmevent.clip_text.ClipTextClassifier",
+    "mmevent.filter.FalsePositiveFilter",
     "mmevent.image.ImageClassifier",
     "mmevent.text.TextClassifier",
     *(

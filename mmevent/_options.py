@@ -62,6 +62,12 @@ CACHE = click.option(
     help="File that keeps embeddings for later runs.  [default: MMEVENT_CACHE, else "
     "~/.cache/mmevent/embeddings.sqlite]",
 )
+_STAGE_1 = click.option(
+    "--stage1-label",
+    metavar="COLUMN",
+    help="With --second-stage: column of what the first stage is to find, 1 or 0; "
+    "empty for posts that it is not to learn from.",
+)
 _QUIET = click.option(
     "--quiet",
     is_flag=True,
@@ -228,6 +234,14 @@ FIT = [
         "which follows single posts less.",
     ),
     click.option(
+        "--second-stage",
+        type=click.Choice(["off", "on", "auto"]),
+        default="off",
+        help="Whether a second classifier of texts judges what the first one flags; "
+        "auto: where it raises F1.",
+    ),
+    _STAGE_1,
+    click.option(
         "--policy",
         callback=_policy,
         default="f1",
@@ -313,6 +327,7 @@ EVALUATE = [
         metavar="COLUMN",
         help="Column of the hand-coded labels.  [default: as in fit]",
     ),
+    _STAGE_1,
     _GROUP,
     _TEXT,
     _IMAGES,

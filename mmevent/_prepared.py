@@ -120,6 +120,8 @@ class Prepared:
         for row, image in zip(self.post, self.images.digests, strict=True):
             digest.update(f"{row} {image}\n".encode())
         digest.update(labels.event.tobytes())
+        if labels.stage1 is not None:
+            digest.update(labels.stage1.tobytes())
         return digest.hexdigest()
 
     def leakage(self, labels: Labels, n_folds: int, seed: int | None) -> dict[str, int]:

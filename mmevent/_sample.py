@@ -49,14 +49,18 @@ class Sample:
 
     @classmethod
     def of(
-        cls, prepared: Prepared, event: NDArray[np.bool_], groups: ArrayLike | None
+        cls,
+        prepared: Prepared,
+        event: NDArray[np.bool_],
+        groups: ArrayLike | None,
+        stage1: NDArray[np.float64] | None = None,
     ) -> Sample:
         """Join the caller's groups with the column `group` and with duplicates."""
         caller = prepared.caller_groups(check_groups(groups, len(prepared)))
         joined = prepared.duplicate
         if caller is not None:
             joined = connected_groups(caller, joined)
-        return cls(prepared, Labels(event, joined), caller)
+        return cls(prepared, Labels(event, joined, stage1), caller)
 
     @property
     def data_hash(self) -> str:

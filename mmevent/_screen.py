@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mmevent.detector import EventDetector
+    from mmevent.filter import TwoStageRule
 
 _POOLS = {
     "max": "the image of the highest probability counts",
@@ -39,6 +40,8 @@ def rule_in_words(detector: EventDetector) -> str:
             _line("beta", f"{detector.beta_:.3g}", _beta_in_words(detector)),
             pool,
         ]
+    if detector.stages_ is not None:
+        lines += _stages(detector.stages_)
     if budget := budget_of(detector.policy_):
         flagged = "a post is an event if its score is among these of its table"
         lines.append(_line("highest", f"{budget:,}", flagged))
@@ -46,6 +49,23 @@ def rule_in_words(detector: EventDetector) -> str:
         reached = "a post is an event where its score reaches it"
         lines.append(_line("threshold", f"{detector.threshold_:.3g}", reached))
     return "\n".join(["The rule, fitted on all posts", *lines])
+
+
+def _stages(stages: TwoStageRule) -> list[str]:
+    weight = stages.second.weight
+    return [
+        _line(
+            "stage 1",
+            f"{stages.first.threshold:.3g}",
+            "from this score on stage 2 judges a post; its score is then 1 to 2",
+        ),
+        _line(
+            "alpha 2",
+            f"{stages.second.alpha:.3g}",
+            f"there the second text counts {1 - weight:.0%}, images {weight:.0%}",
+        ),
+        _line("beta 2", f"{stages.second.beta:.3g}", "and that is multiplied by this"),
+    ]
 
 
 def _line(name: str, value: str, meaning: str) -> str:

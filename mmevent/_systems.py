@@ -18,6 +18,7 @@ from mmevent.decision import (
     share_of_budget,
 )
 from mmevent.exceptions import PolicyError
+from mmevent.filter import SecondStage, choose_stages
 from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmevent._branches import Labels
+
     FloatArray = NDArray[np.float64]
     Score = Callable[[Evidence], FloatArray]
 
-FUSED = "fused"
+FUSED, STAGE_1, BOTH = "fused", "stage 1", "both stages"
 BASELINES = ("flag all", "text only", "image only", "equal average", "stacking")
 
 
@@ -53,19 +56,28 @@ def cut(
     return budget_threshold(score, share_of_budget(policy, len(score), corpus_size))
 
 
+def tune_first(evidence: Evidence, labels: Labels, search: Search) -> TuningResult:
+    """Tune the fused rule, on the posts that the first stage knows."""
+    known = np.flatnonzero(labels.known)
+    event = labels.first.event[known]
+    return tune_rule(evidence.take(known), event, search=search)
+
+
 def fit_systems(
     evidence: Evidence,
-    event: NDArray[np.bool_],
+    labels: Labels,
     search: Search,
     policy: Policy,
-    group: NDArray[np.intp],
+    second: SecondStage | None = None,
 ) -> tuple[dict[str, System], TuningResult]:
     """Tune the fused rule and all baselines on out-of-fold probabilities.
 
     Baselines that cannot differ from another, since no post has text or none has an
-    image, are left out.
+    image, are left out. With a second stage there are two more systems, the first stage
+    as it flags for the second, and the whole.
     """
-    found = tune_rule(evidence, event, search=search)
+    found = tune_first(evidence, labels, search)
+    event = labels.event
 
     def tuned(score: Score) -> System:
         if budget_of(policy) is not None:
@@ -76,7 +88,7 @@ def fit_systems(
                 score(evidence),
                 event,
                 criterion=search.criterion,
-                groups=group,
+                groups=labels.group,
             )
         except PolicyError:
             threshold = np.inf
@@ -96,9 +108,16 @@ def fit_systems(
     if (evidence.has_text & evidence.has_image).any():
         systems["equal average"] = tuned(best_key(_average_score))
         systems["stacking"] = tuned(_fit_stacking(evidence, event, found.rule))
-    systems[FUSED] = System(found.rule.score, found.rule.threshold)
-    if policy != "f1":
-        systems[FUSED] = tuned(found.rule.score)
+    of_rule = System(found.rule.score, found.rule.threshold)
+    is_own = policy == "f1" and labels.stage1 is None
+    systems[FUSED] = of_rule if is_own else tuned(found.rule.score)
+    if second is not None:
+        both = choose_stages(evidence, labels, search, found.rule, second)
+        systems[STAGE_1] = systems[BOTH] = systems[FUSED]
+        if both is not None:
+            systems[STAGE_1] = System(both.first.score, both.first.threshold)
+            own = System(both.score, both.threshold)
+            systems[BOTH] = own if policy == "f1" else tuned(both.score)
     return systems, found
 
 

@@ -43,6 +43,39 @@ def check_labels(
     return np.asarray(labels == positive, dtype=bool), classes, positive
 
 
+def check_stage1(
+    y_stage1: ArrayLike | None, event: NDArray[np.bool_], ids: NDArray[Any]
+) -> NDArray[np.float64] | None:
+    """Return what the first stage learns, 1, 0 or NaN; None where nothing is given."""
+    if y_stage1 is None:
+        return None
+    try:
+        numbers = pd.to_numeric(
+            pd.Series(as_labels(y_stage1, len(event)), dtype=object)
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"y_stage1 holds other than numbers: expected 1 for posts that stage 1 is "
+            f"to find, 0 for others, and nothing where it is unknown, got: {error}. "
+            f"Convert the labels."
+        ) from error
+    stage1: NDArray[np.float64] = numbers.to_numpy(np.float64, na_value=np.nan)
+    values = np.unique(stage1[~np.isnan(stage1)])
+    if values.tolist() != [0.0, 1.0]:
+        raise InputError(
+            f"y_stage1 has the values {values[:5].tolist()}: expected both 0 and 1, "
+            f"and nothing where it is unknown. Stage 1 learns from both."
+        )
+    wrong = event & (stage1 == 0)
+    if wrong.any():
+        raise InputError(
+            f"y_stage1 contradicts y in {int(wrong.sum())} posts: expected every event "
+            f"to be relevant to stage 1, or unknown, got 0 for the posts with ids "
+            f"{ids[wrong][:5].tolist()}. Correct one of the labels."
+        )
+    return stage1
+
+
 def _positive(classes: NDArray[Any], pos_label: Any) -> Any:
     if pos_label is None:
         if not all(isinstance(c, (int, float, np.number, np.bool_)) for c in classes):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _CHUNK = 500  # posts audited at a time: what bounds memory, and moves the bar
+_SECOND_STAGE: dict[str, Any] = {"off": False, "on": True, "auto": "auto"}
 
 
 @click.group(
@@ -95,7 +96,10 @@ def fit(
             time = columns.get("created_at", "created_at")
             check_column(posts, frame, time, "--created-at-column")
         detector = _new_detector(posts, options, columns, positive, session)
-        _fit_and_save(detector, frame, labels, output, options["standalone"])
+        stage1 = _stage1_labels(posts, frame, options)
+        _fit_and_save(
+            detector, frame, labels, output, options["standalone"], y_stage1=stage1
+        )
         session.say(f"Model written to {output}")
 
 
@@ -139,6 +143,7 @@ def evaluate(
             detector,
             frame,
             frame[label],
+            y_stage1=_stage1_labels(posts, frame, options),
             held_out=held_out,
             drop_seen=options["drop_seen"],
             seeds=range(options["seeds"]),
@@ -275,6 +280,7 @@ def _new_detector(
         estimate=None if options["estimate"] == "none" else options["estimate"],
         pos_label=positive,
         n_jobs=options["jobs"],
+        second_stage=_SECOND_STAGE[options["second_stage"]],
         policy=options["policy"],
         random_state=options["seed"],
         verbose=session.progress,
@@ -287,15 +293,27 @@ def _fit_and_save(
     labels: pd.Series,
     folder: Path,
     standalone: bool,
+    *,
+    y_stage1: pd.Series | None = None,
 ) -> None:
     from mmevent._screen import rule_in_words
 
-    detector.fit(frame, labels)
+    detector.fit(frame, labels, y_stage1=y_stage1)
     if detector.estimate_ is not None:
         click.echo(f"{detector.estimate_}\n")
     click.echo(rule_in_words(detector))
     show_bars(detector, False)
     detector.save(folder, standalone=standalone)
+
+
+def _stage1_labels(
+    posts: Path, frame: pd.DataFrame, options: dict[str, Any]
+) -> pd.Series | None:
+    column = options["stage1_label"]
+    if column is None:
+        return None
+    check_column(posts, frame, column, "--stage1-label")
+    return frame[column]
 
 
 def _place(detector: EventDetector, posts: Path, options: dict[str, Any]) -> None:

@@ -17,13 +17,21 @@ from mmevent._branch_parameters import (
     check_frozen_parts,
     unfitted_branches,
 )
-from mmevent._branches import TEXT, Labels, fit_branch, predict_branch, to_evidence
+from mmevent._branches import SECOND, TEXT, fit_branch, predict_branch, to_evidence
 from mmevent._cache import shared_memo
 from mmevent._estimation import CROSS_FITTED, NESTED, Job, estimate
 from mmevent._prepared import Prepared
 from mmevent._sample import Sample
+from mmevent._second import asked_for, fit_stages
+from mmevent._systems import tune_first
 from mmevent._trainable import is_fine_tuned
-from mmevent._validation import check_labels, check_n_jobs, check_seed, check_some
+from mmevent._validation import (
+    check_labels,
+    check_n_jobs,
+    check_seed,
+    check_some,
+    check_stage1,
+)
 from mmevent.decision import (
     Policy,
     budget_of,
@@ -34,7 +42,7 @@ from mmevent.decision import (
 )
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.fusion import POOLS
-from mmevent.tuning import Evidence, Rule, Search, cv_results, trials_frame, tune_rule
+from mmevent.tuning import Evidence, Rule, Search, cv_results, trials_frame
 
 if TYPE_CHECKING:
     import os
@@ -44,6 +52,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mmevent._folds import Folds
+    from mmevent.filter import FalsePositiveFilter, SecondStage
+
+    IntArray = NDArray[np.intp]
 
 __all__ = ["EventDetector"]
 
@@ -93,6 +104,10 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         Least and greatest beta.
     storage : str, optuna storage or None, default=None
         Keeps the study of the final fit, and resumes it.
+    second_stage : bool, "auto" or FalsePositiveFilter, default=False
+        Whether a second classifier of texts judges what the first stage flags.
+        ``"auto"`` does without it where it does not help. See
+        :class:`mmevent.FalsePositiveFilter`.
     policy : str, float or 2 x 2 sequence of float, default="f1"
         Decision policy: ``"f1"``, ``"fbeta=2"``, ``"precision>=0.9"``,
         ``"recall>=0.8"``, ``"budget=500"``, a threshold, or costs, see
@@ -124,6 +139,12 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         The rule.
     beta_identified_ : bool
         False where beta was fixed at 1, for lack of posts with or without images.
+    second_stage_ : classifier or None
+        The second stage's text branch, refitted on all candidates; None without one.
+    stages_ : TwoStageRule or None
+        The rules of both stages, see :class:`mmevent.filter.TwoStageRule`.
+    f1_threshold_ : float
+        What the policy ``"f1"`` gives.
     threshold_ : float
         A post is an event where its score reaches it; NaN with a budget, where it
         depends on the posts that are predicted.
@@ -137,7 +158,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     cv_results_ : dict of ndarray
         One entry a trial, in scikit-learn's layout.
     out_of_fold_ : DataFrame
-        One row a post: id, event, fold, p_text, p_image, score.
+        One row a post: id, event, group, fold, p_text, p_image, with a second stage
+        p_text_2, and score.
     estimate_ : Estimate or None
         Out-of-sample figures.
 
@@ -182,6 +204,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         alpha_bounds: tuple[float, float] = (0, 99),
         beta_bounds: tuple[float, float] = (0.5, 2),
         storage: Any = None,
+        second_stage: bool | str | FalsePositiveFilter = False,
         policy: Policy = "f1",
         estimate: str | None = "auto",
         pos_label: Any = None,
@@ -203,6 +226,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.alpha_bounds = alpha_bounds
         self.beta_bounds = beta_bounds
         self.storage = storage
+        self.second_stage = second_stage
         self.policy = policy
         self.estimate = estimate
         self.pos_label = pos_label
@@ -211,7 +235,12 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(
-        self, posts: Any, y: ArrayLike, *, groups: ArrayLike | None = None
+        self,
+        posts: Any,
+        y: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        y_stage1: ArrayLike | None = None,
     ) -> EventDetector:
         """Fit the branches, the rule and the threshold, and estimate how well they do.
 
@@ -224,6 +253,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         groups : array-like of shape (n_posts,) or None, default=None
             Posts that must not be split between training and test; joined with the
             column `group`, and, except where `cv` is a splitter, with duplicates.
+        y_stage1 : array-like of shape (n_posts,) or None, default=None
+            With a second stage: what the first one learns to find instead, 1 or 0, such
+            as posts about the event's causes. Where it is missing, the first stage does
+            not learn from the post, and the second does: look-alikes, which random
+            background does not hold. Every figure counts all posts by `y`.
 
         Returns
         -------
@@ -250,7 +284,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         prepared = self._read(posts)
         check_some(len(prepared), "fit")
-        sample = self._sample(prepared, y, groups)
+        sample = self._sample(prepared, y, groups, y_stage1)
         self.classes_, self.pos_label_ = self._classes(y, len(prepared))
         column = getattr(y, "name", None)
         self.label_name_ = None if column is None else str(column)
@@ -260,7 +294,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         with shared_memo():
             self._fit_branches(sample, seed)
             evidence, fold, run = estimate(self._job(sample, seed), folds, kind)
-            self._tune(evidence, sample.labels, fold, seed)
+            self._tune(evidence, sample, fold, seed)
         self._keep_out_of_fold(sample, evidence, fold)
         self.data_hash_, self.groups_hash_ = sample.data_hash, sample.groups_hash
         self.training_keys_ = sorted(set().union(*prepared.keys))
@@ -305,6 +339,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     def predict_proba(self, posts: Any) -> NDArray[np.float64]:
         """Return the score, clipped to [0, 1], in the layout of probabilities.
 
+        With a second stage it is the second score of flagged posts, the first of
+        others.
+
         It is no probability, and may disagree with `predict`, which compares the
         score with a threshold that is seldom 0.5. No Brier score or log loss should
         be computed from it.
@@ -318,7 +355,12 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_posts, 2)
             Columns in the order of ``classes_``.
         """
-        p = np.clip(self.audit(posts)["score"].to_numpy(), 0.0, 1.0)
+        audit = self.audit(posts)
+        score = audit["score"].to_numpy()
+        if self.stages_ is not None:
+            first = score * self.stages_.first.threshold
+            score = np.where(audit["stage"] == 2, audit["score_2"], first)
+        p = np.clip(score, 0.0, 1.0)
         columns = [1.0 - p, p] if self.classes_[1] == self.pos_label_ else [p, 1.0 - p]
         return np.column_stack(columns)
 
@@ -339,7 +381,10 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             ``margin`` (score - threshold), ``score``, ``rule`` (``both``, ``text``,
             ``image`` or ``none``), ``p_text``, ``p_image`` (pooled), ``n_images``,
             ``n_usable``, ``best_image`` (the one of the highest probability),
-            ``image_status`` (why images could not be used), ``text_truncated``.
+            ``image_status`` (why images could not be used), ``text_truncated``; with a
+            second stage also ``stage`` (2 for posts that the first one flagged),
+            ``p_text_2`` and ``score_2``, and ``score`` is that of the whole: below 1
+            where the first stage did not flag, from 1 to 2 where it did.
         """
         check_is_fitted(self)
         return self._decide(self._scored(posts))
@@ -371,7 +416,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         check_policy(policy)
         tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
         self.threshold_ = self._choose(
-            policy, self._trial_threshold(), *(tested[c] for c in _CHOSEN_ON)
+            policy, self.f1_threshold_, *(tested[c] for c in _CHOSEN_ON)
         )
         self.policy_ = plain_policy(policy)
         return self
@@ -433,6 +478,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 f"evaluate(detector, posts, y, corpus_size=...)."
             )
         check_branches(self.text, self.image)
+        self._second()
         check_n_jobs(self.n_jobs)
         check_seed(self.random_state)
 
@@ -448,7 +494,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
 
     def _usual_kind(self) -> str:
         """Nested, except where that would train encoders many times."""
-        branches = self._unfitted(seed=None).values()
+        branches = list(self._unfitted(seed=None).values())
+        if second := self._second():
+            branches.append(second.branch)
         return CROSS_FITTED if any(map(is_fine_tuned, branches)) else NESTED
 
     def _search(self, seed: int | None, *, storage: Any = None) -> Search:
@@ -475,10 +523,22 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         return check_labels(y, n_posts, self.pos_label)[1:]
 
     def _sample(
-        self, prepared: Prepared, y: ArrayLike, groups: ArrayLike | None
+        self,
+        prepared: Prepared,
+        y: ArrayLike,
+        groups: ArrayLike | None,
+        y_stage1: ArrayLike | None,
     ) -> Sample:
         event = check_labels(y, len(prepared), self.pos_label)[0]
-        return Sample.of(prepared, event, groups)
+        if y_stage1 is not None and self._second() is None:
+            raise InputError(
+                "y_stage1 is for two stages: expected second_stage=True, 'auto' or a "
+                f"FalsePositiveFilter, got second_stage={self.second_stage!r}. Set it, "
+                "or leave y_stage1 out."
+            )
+        ids = prepared.posts["id"].to_numpy()
+        stage1 = check_stage1(y_stage1, event, ids)
+        return Sample.of(prepared, event, groups, stage1)
 
     def _folds(self, sample: Sample, seed: int | None, kind: str | None) -> Folds:
         inner_cv = self.inner_cv if kind == NESTED else None
@@ -486,6 +546,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
 
     def _unfitted(self, seed: int | None) -> dict[str, Any]:
         return unfitted_branches(self.text, self.image, seed=seed, verbose=self.verbose)
+
+    def _second(self, seed: int | None = None) -> SecondStage | None:
+        return asked_for(self.second_stage, self.text, seed=seed, verbose=self.verbose)
 
     def _fit_branches(self, sample: Sample, seed: int) -> None:
         """Fit each branch on all posts; the encoders see every item here, once."""
@@ -516,9 +579,10 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     ) -> Job:
         unfitted = self._unfitted(seed)
         return Job(
-            branches={name: unfitted[name] for name in self.branches_},
+            branches={n: unfitted[n] for n in self.branches_ if n != SECOND},
             material=sample.prepared.material,
             labels=sample.labels,
+            second=self._second(seed),
             search=self._search(seed),
             policy=plain_policy(self.policy),
             corpus_size=corpus_size,
@@ -529,32 +593,35 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         )
 
     def _tune(
-        self, evidence: Evidence, labels: Labels, fold: NDArray[np.intp], seed: int
+        self, evidence: Evidence, sample: Sample, fold: IntArray, seed: int
     ) -> None:
         tested = np.flatnonzero(fold >= 0)
-        event = labels.event[tested]
-        result = tune_rule(
-            evidence.take(tested),
-            event,
-            search=self._search(seed, storage=self.storage),
-        )
+        chosen_on, labels = evidence.take(tested), sample.labels.take(tested)
+        search = self._search(seed, storage=self.storage)
+        result = tune_first(chosen_on, labels, search)
         rule = result.rule
-        threshold = self._choose(
-            self.policy,
-            rule.threshold,
-            rule.score(evidence.take(tested)),
-            event,
-            labels.group[tested],
-        )
+        second, self.second_stage_, self.stages_ = self._second(seed), None, None
+        if second is not None:
+            self.second_stage_, self.stages_ = fit_stages(
+                second, evidence, sample, tested, rule, search
+            )
+        score, best = rule.score(chosen_on), rule.threshold
+        if self.stages_ is not None:
+            self.branches_[SECOND] = self.second_stage_
+            score, best = self.stages_.score(chosen_on), self.stages_.threshold
+        elif labels.stage1 is not None:
+            best = choose_threshold("f1", score, labels.event, criterion=self.criterion)
+        threshold = self._choose(self.policy, best, score, labels.event, labels.group)
         self.alpha_, self.beta_, self.pool_ = rule.alpha, rule.beta, rule.pool
         self.image_name_, self.beta_identified_ = rule.image, result.beta_identified
         self.text_ = self.branches_.get(TEXT)
         self.image_ = self.branches_.get(rule.image)
+        self.f1_threshold_ = best
         self.threshold_, self.policy_ = threshold, plain_policy(self.policy)
         self.study_ = result.study
         self.trials_ = trials_frame(result)
         self.cv_results_ = cv_results(
-            result, evidence.take(tested), event, fold[tested]
+            result, chosen_on, labels.first.event, fold[tested]
         )
 
     def _choose(
@@ -569,13 +636,6 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             policy, score, event, criterion=self.criterion, groups=group
         )
 
-    def _trial_threshold(self) -> float:
-        """Return the threshold of the trial that was chosen."""
-        rule = ["alpha", "beta", "pool", "image"]
-        chosen = [self.alpha_, self.beta_, self.pool_, self.image_name_]
-        same = (self.trials_[rule] == chosen).all(axis=1)
-        return float(self.trials_.loc[same, "threshold"].iloc[0])
-
     def _coding(self) -> NDArray[Any]:
         """Return the labels of no event and of an event."""
         positive_is_second = self.classes_[1] == self.pos_label_
@@ -588,10 +648,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         )
 
     def _keep_out_of_fold(
-        self, sample: Sample, evidence: Evidence, fold: NDArray[np.intp]
+        self, sample: Sample, evidence: Evidence, fold: IntArray
     ) -> None:
         rule, posts = self._rule(), sample.prepared.posts
-        score = rule.score(evidence)
+        score = (self.stages_ or rule).score(evidence)
+        second = {} if self.stages_ is None else {"p_text_2": evidence.p_text_2}
         self.out_of_fold_ = pd.DataFrame(
             {
                 "id": posts["id"].to_numpy(),
@@ -600,6 +661,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 "fold": fold,
                 "p_text": evidence.p_text,
                 "p_image": evidence.pooled[rule.image, rule.pool],
+                **second,
                 "score": np.where(fold >= 0, score, np.nan),
             },
             index=posts.index,
@@ -610,7 +672,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         prepared = self._read(posts)
         with shared_memo():
             evidence, p_image = self._predict(prepared)
-        return audit_table(prepared, evidence, p_image, self._rule(), text=self.text_)
+        rule = self.stages_ or self._rule()
+        return audit_table(prepared, evidence, p_image, rule, text=self.text_)
 
     def _decide(self, audit: pd.DataFrame) -> pd.DataFrame:
         budget = budget_of(self.policy_)
@@ -631,6 +694,16 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 branch, side, chosen, classes=self._coding().tolist()
             )
         evidence = to_evidence(probabilities, material, pool=self.pool_)
+        if self.stages_ is not None:
+            first = self.stages_.first
+            flagged = first.score(evidence) >= first.threshold
+            side = material.text
+            chosen = np.flatnonzero(flagged[side.post])
+            second = np.full(material.n_posts, np.nan)
+            second[side.post[chosen]] = predict_branch(
+                self.second_stage_, side, chosen, classes=self._coding().tolist()
+            )
+            evidence = evidence.with_second(second)
         return evidence, probabilities[self.image_name_]
 
     def _encode(self, prepared: Prepared) -> None:

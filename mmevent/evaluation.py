@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._branches import Labels
 from mmevent._cache import shared_memo
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import Run, estimate
 from mmevent._folds import ForwardInTime
 from mmevent._sample import Sample
-from mmevent._systems import FUSED, System, cut, fit_systems
+from mmevent._systems import BOTH, FUSED, STAGE_1, System, cut, fit_systems
 from mmevent._validation import as_labels, check_groups, check_some
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
@@ -35,6 +36,7 @@ def evaluate(
     y: ArrayLike,
     *,
     groups: ArrayLike | None = None,
+    y_stage1: ArrayLike | None = None,
     held_out: bool = False,
     drop_seen: bool = False,
     seeds: Sequence[int] = (0,),
@@ -55,6 +57,8 @@ def evaluate(
         Labels, of the classes that `fit` was given.
     groups : array-like of shape (n_posts,) or None, default=None
         Posts that belong together; as given to `fit`.
+    y_stage1 : array-like of shape (n_posts,) or None, default=None
+        As given to `fit`; not used with `held_out`.
     held_out : bool, default=False
         Whether the posts are not those of the training.
     drop_seen : bool, default=False
@@ -102,6 +106,7 @@ def evaluate(
         prepared,
         y,
         groups,
+        y_stage1,
         seeds=_checked_seeds(seeds),
         corpus_size=corpus_size,
     )
@@ -112,12 +117,13 @@ def _again(
     prepared: Prepared,
     y: ArrayLike,
     groups: ArrayLike | None,
+    y_stage1: ArrayLike | None,
     *,
     seeds: Sequence[int],
     corpus_size: int | None,
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
-    sample = detector._sample(prepared, y, groups)
+    sample = detector._sample(prepared, y, groups, y_stage1)
     _check_same(detector, sample)
     kind = detector._kind() or detector._usual_kind()
     by_seed = [detector._folds(sample, seed, kind) for seed in seeds]
@@ -250,12 +256,16 @@ def _held_out_run(
     )
     systems, _ = fit_systems(
         chosen_on,
-        tested["event"].to_numpy(),
+        Labels(tested["event"].to_numpy(), tested["group"].to_numpy()),
         detector._search(0),
         detector.policy_,
-        tested["group"].to_numpy(),
     )
-    systems[FUSED] = System(rule.score, detector.threshold_)
+    stages = detector.stages_
+    if stages is None:
+        systems[FUSED] = System(rule.score, detector.threshold_)
+    else:
+        systems[STAGE_1] = System(stages.first.score, stages.first.threshold)
+        systems[BOTH] = System(stages.score, detector.threshold_)
     evidence, _ = detector._predict(prepared)
     n = len(prepared)
     scores = {name: system.score(evidence) for name, system in systems.items()}

@@ -7,6 +7,7 @@ import os
 import platform
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent import EventDetector, __version__  # the detector itself calls `save`
-from mmevent._branches import TEXT
+from mmevent._branches import SECOND, TEXT
 from mmevent._card import model_card
 from mmevent._folder import (
     FACTS,
@@ -46,8 +47,10 @@ from mmevent._references import (
 from mmevent.decision import budget_of, plain_policy
 from mmevent.evaluation import Estimate
 from mmevent.exceptions import MmeventError, MmeventWarning, ModelFolderError
+from mmevent.filter import TwoStageRule
 from mmevent.image import ImageClassifier
 from mmevent.text import TextClassifier
+from mmevent.tuning import Rule
 
 __all__ = ["load", "save"]
 
@@ -63,6 +66,7 @@ _PLAIN_FACTS = (
     "beta_identified",
     "pool",
     "image_name",
+    "f1_threshold",
     "threshold",
     "policy",
     "data_hash",
@@ -219,8 +223,10 @@ def load(folder: str | Path) -> EventDetector:
             f"EventDetector.save writes, got {type(error).__name__}: {error}. Save "
             f"the detector again."
         ) from error
-    check_folders([detector.text_, detector.image_])
-    use_this_machine(detector.branches_, detector.text, detector.image)
+    check_folders([detector.text_, detector.image_, detector.second_stage_])
+    use_this_machine(
+        detector.branches_, detector.text, detector.image, detector.second_stage
+    )
     return detector
 
 
@@ -266,6 +272,8 @@ def _facts(detector: EventDetector) -> dict[str, Any]:
         "beta_identified": bool(detector.beta_identified_),
         "pool": detector.pool_,
         "image_name": detector.image_name_,
+        "stages": None if detector.stages_ is None else asdict(detector.stages_),
+        "f1_threshold": float(detector.f1_threshold_),
         "threshold": None if budget else float(detector.threshold_),
         "policy": plain_policy(detector.policy_),
         "data_hash": detector.data_hash_,
@@ -290,15 +298,10 @@ def _parameters(detector: EventDetector) -> tuple[dict[str, Any], dict[str, Any]
 
 def _branch_paths(detector: EventDetector) -> dict[str, str]:
     """File of each fitted branch, in their order; a caller's name is no file name."""
-    images = [name for name in detector.branches_ if name != TEXT]
-    return {
-        name: (
-            "text/branch.skops"
-            if name == TEXT
-            else f"image/branch-{images.index(name)}.skops"
-        )
-        for name in detector.branches_
-    }
+    own = {TEXT: "text/branch.skops", SECOND: "second_stage/branch.skops"}
+    images = [name for name in detector.branches_ if name not in own]
+    own |= {name: f"image/branch-{i}.skops" for i, name in enumerate(images)}
+    return {name: own[name] for name in detector.branches_}
 
 
 def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetector:
@@ -325,6 +328,11 @@ def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetecto
         detector.threshold_ = np.nan
     detector.text_ = detector.branches_.get(TEXT)
     detector.image_ = detector.branches_.get(detector.image_name_)
+    detector.second_stage_ = detector.branches_.get(SECOND)
+    stages = facts["stages"]
+    detector.stages_ = stages and TwoStageRule(
+        Rule(**stages["first"]), Rule(**stages["second"])
+    )
     detector.study_ = None
     detector.trials_ = from_parquet(files[_TRIALS])
     detector.cv_results_ = read_cv_results(

@@ -53,6 +53,8 @@ class Evidence:
     pooled : dict of (name, pool) to ndarray of shape (n_posts,)
         Pooled image probability for each image branch and way to pool; NaN where
         a post has no usable image.
+    p_text_2 : ndarray of shape (n_posts,) or None, default=None
+        The second stage's text probability.
 
     Examples
     --------
@@ -64,6 +66,7 @@ class Evidence:
 
     p_text: NDArray[np.float64]
     pooled: Mapping[tuple[str, str], NDArray[np.float64]]
+    p_text_2: NDArray[np.float64] | None = None
 
     @classmethod
     def from_images(
@@ -97,9 +100,19 @@ class Evidence:
 
     def take(self, rows: NDArray[Any]) -> Evidence:
         """Keep some posts, by row number or mask."""
-        return Evidence(
-            self.p_text[rows], {key: p[rows] for key, p in self.pooled.items()}
-        )
+        pooled = {key: p[rows] for key, p in self.pooled.items()}
+        second = None if self.p_text_2 is None else self.p_text_2[rows]
+        return Evidence(self.p_text[rows], pooled, second)
+
+    def with_second(self, p_text_2: NDArray[np.float64]) -> Evidence:
+        """Return the same with the second stage's text probability."""
+        return Evidence(self.p_text, self.pooled, p_text_2)
+
+    def second(self, first: Rule) -> Evidence:
+        """Return what the second stage fuses: its texts, and the images as before."""
+        assert self.p_text_2 is not None
+        key = (first.image, first.pool)
+        return Evidence(self.p_text_2, {key: self.pooled[key]})
 
     @cached_property
     def has_text(self) -> NDArray[np.bool_]:

@@ -350,6 +350,27 @@ def test_predict_with_another_threshold(
     np.testing.assert_allclose(audit["margin"], audit["score"] - 0.25, atol=1e-12)
 
 
+def test_two_stages_with_labels_of_the_first(
+    changed: Callable[..., Path], tiny_text_model: str, tmp_path: Path
+) -> None:
+    path = changed(stage1=lambda t: t["event"].where(t.index % 3 > 0))
+    models = ["--text", tiny_text_model, "--image", "none"]
+    stages = ["--second-stage", "on", "--stage1-label", "stage1"]
+    folder = tmp_path / "model"
+    out = done(
+        "fit", path, "--label", "event", *models, *QUICK, *stages, "-o", folder
+    ).stdout
+    assert "both stages" in out
+    assert "from this score on stage 2 judges a post" in out
+    line = refused("evaluate", folder, path)
+    assert "not those of the training" in line
+    assert "both stages" in done("evaluate", folder, path, *stages[2:]).stdout
+    line = refused(
+        "fit", path, "--label", "event", *models, *stages[2:], "-o", tmp_path / "other"
+    )
+    assert "y_stage1 is for two stages" in line
+
+
 def test_predict_keeps_to_a_budget_over_all_chunks(
     model: Path, uncoded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -788,7 +809,7 @@ def test_the_page_of_a_command_names_its_options(command: str) -> None:
         for name in parameter.opts
     }
     table = re.findall(r"^\| `(.+?)` \|", page, flags=re.MULTILINE)
-    named = {name for cell in table for name in re.findall(r"--?[a-z][a-z-]*", cell)}
+    named = {name for cell in table for name in re.findall(r"--?[a-z][a-z0-9-]*", cell)}
     assert named == options
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mmevent._branches import Labels
 from mmevent._cuts import FLAG_ALL, best_threshold
 from mmevent._systems import BASELINES, FUSED, fit_systems
 from mmevent.synthetic import make_scores
@@ -19,7 +20,7 @@ SEARCH = Search(n_trials=12, criterion="f1", random_state=0)
 
 def fit(evidence: Evidence, event: Any, policy: str | float = "f1") -> Any:
     event = np.asarray(event, dtype=bool)
-    return fit_systems(evidence, event, SEARCH, policy, np.arange(len(event)))
+    return fit_systems(evidence, Labels(event, np.arange(len(event))), SEARCH, policy)
 
 
 @pytest.fixture(scope="module")
