@@ -33,6 +33,7 @@ from benchmarks._estimates import (
     plain,
     show,
 )
+from benchmarks.crisislex import crisislex
 from mmevent import (
     ClipProbeClassifier,
     ClipZeroShotClassifier,
@@ -254,10 +255,13 @@ def _on_population(truth: Any, rule: Rule) -> list[Any]:
     return [plain(value) for value in pairs]
 
 
+RUNS = {"mvsa": mvsa, "synthetic": synthetic, "crisislex": crisislex}
+
+
 def main() -> None:
     """Run one of the data sets, print its page, and write its result file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=["mvsa", "synthetic"], required=True)
+    parser.add_argument("--data", choices=list(RUNS), required=True)
     parser.add_argument("--hide-images", type=float, default=0.0, metavar="SHARE")
     parser.add_argument("--hide-texts", type=float, default=0.0, metavar="SHARE")
     parser.add_argument(
@@ -283,7 +287,9 @@ def main() -> None:
         if changed
         else ""
     )
-    run, seeds = mvsa if arguments.data == "mvsa" else synthetic, arguments.seeds
+    run, seeds = RUNS[arguments.data], arguments.seeds
+    if arguments.data == "crisislex":
+        seeds = 1
     if arguments.compare_branches:
         run, seeds, hidden = compared, 1, ": branches compared"
     result = {
