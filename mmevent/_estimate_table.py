@@ -46,6 +46,12 @@ class Estimate:
         had groups been ignored.
     notes : list of str
         What a reader must know beside the figures.
+    brier : DataFrame
+        Brier score of calibrated probabilities, and of the prevalence; empty without
+        `calibration`.
+    reliability : DataFrame
+        By tenths of the calibrated probability: number of posts, mean probability, and
+        the share of events with its interval.
 
     See Also
     --------
@@ -72,6 +78,8 @@ class Estimate:
     parameters: pd.DataFrame
     leakage: dict[str, int]
     notes: list[str] = field(default_factory=list)
+    brier: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_frame(self, slice: str = "all") -> pd.DataFrame:
         """Return the rows of one slice, indexed by system.
@@ -169,6 +177,10 @@ class Estimate:
         if len(self.false_positive_rates):
             title = f"False-positive rate of {whole}, by number of images"
             sections.append((title, _readable_rates(self.false_positive_rates)))
+        if len(self.brier):
+            sections.append(("Brier score", _readable_brier(self.brier)))
+            title = "Events by calibrated probability"
+            sections.append((title, _readable_reliability(self.reliability)))
         return [(title, frame) for title, frame in sections if len(frame)]
 
     def __str__(self) -> str:
@@ -237,6 +249,23 @@ def _readable_differences(differences: pd.DataFrame) -> pd.DataFrame:
     values = differences[["difference", "low", "high"]].to_numpy(dtype=float)
     text = [f"{v:+.3f} [{low:+.3f}, {high:+.3f}]" for v, low, high in values]
     return pd.DataFrame({"difference": text}, index=list(differences["baseline"]))
+
+
+def _readable_brier(brier: pd.DataFrame) -> pd.DataFrame:
+    values = brier[["value", "low", "high"]].to_numpy(dtype=float)
+    text = [_with_interval(*row) for row in values]
+    return pd.DataFrame({"mean": text}, index=list(brier["probabilities"]))
+
+
+def _readable_reliability(reliability: pd.DataFrame) -> pd.DataFrame:
+    values = reliability[["value", "low", "high"]].to_numpy(dtype=float)
+    return pd.DataFrame(
+        {
+            "posts": [f"{n:,.0f}" for n in reliability["n_posts"]],
+            "share of events": [_with_interval(*row) for row in values],
+        },
+        index=[f"{p:.3f}" for p in reliability["probability"]],
+    )
 
 
 def _readable_rates(rates: pd.DataFrame) -> pd.DataFrame:

@@ -20,12 +20,14 @@ from mmevent._branches import (
 from mmevent._cuts import FLAG_ALL
 from mmevent._folds import Folds, fold_numbers
 from mmevent._systems import (
+    BOTH,
     FUSED,
     System,
     cut,
     fit_systems,
     tune_first,
 )
+from mmevent.calibration import cases_of, fit_calibration
 from mmevent.exceptions import InputError
 from mmevent.filter import SecondStage, candidates
 
@@ -55,6 +57,7 @@ class Job:
     policy: Policy = "f1"
     corpus_size: int | None = None
     second: SecondStage | None = None
+    calibration: str | None = None
     pool: str = "auto"
     classes: Sequence[Any] = (0, 1)
     n_jobs: int | None = None
@@ -75,6 +78,8 @@ class Run:
         By system; NaN where no fold tests a post.
     parameters : list of dict
         What each fold chose for the fused rule.
+    probability : ndarray of shape (n_posts,) or None
+        The whole's calibrated probability, if it has one.
     """
 
     seed: int | None
@@ -82,6 +87,7 @@ class Run:
     scores: dict[str, FloatArray]
     thresholds: dict[str, FloatArray]
     parameters: list[dict[str, Any]]
+    probability: FloatArray | None = None
 
     def flagged(self, system: str) -> NDArray[np.bool_]:
         """Return which posts' score reaches the threshold of their fold."""
@@ -177,6 +183,7 @@ class _Collector:
         self.scores: dict[str, FloatArray] = {}
         self.thresholds: dict[str, FloatArray] = {}
         self.parameters: list[dict[str, Any]] = []
+        self.probability = np.full(len(fold), np.nan)
 
     def add(
         self, k: int, chosen_on: Evidence, rows: IntArray, task: Task, tested: Evidence
@@ -206,6 +213,16 @@ class _Collector:
         )
         for name, system in systems.items():
             self._score(name, system, tested.take(task.test), task.test)
+        if job.calibration is not None:
+            rule = systems.get(BOTH, systems[FUSED]).rule
+            assert rule is not None
+            seen, unseen = chosen_on.take(rows), tested.take(task.test)
+            curve = fit_calibration(
+                job.calibration, rule.score(seen), event, cases_of(seen, rule)
+            )
+            self.probability[task.test] = curve.predict(
+                rule.score(unseen), cases_of(unseen, rule)
+            )
 
     def _score(
         self, name: str, system: System, evidence: Evidence, rows: IntArray
@@ -232,5 +249,10 @@ class _Collector:
             untuned = np.isnan(scores) & (self.fold >= 0)
             scores[untuned], self.thresholds[name][untuned] = 0.0, FLAG_ALL
         return Run(
-            self.folds.seed, self.fold, self.scores, self.thresholds, self.parameters
+            self.folds.seed,
+            self.fold,
+            self.scores,
+            self.thresholds,
+            self.parameters,
+            None if self.job.calibration is None else self.probability,
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.intp]
 
+_N_BINS = 10
 _SECOND = "stage 2 given stage 1"
 _FIGURES = ("f1", "precision", "recall", "average_precision")
 
@@ -89,6 +90,8 @@ def summarise(
             _false_positive_rates(runs, event, cluster, n_images, tested)
         ),
         parameters=pd.DataFrame([row for run in runs for row in run.parameters]),
+        brier=pd.DataFrame(_brier(runs, event, cluster, tested)),
+        reliability=pd.DataFrame(_reliability(runs, event, cluster, tested)),
         leakage=leakage,
         notes=notes,
     )
@@ -208,6 +211,69 @@ class _Figures:
             for i, run in enumerate(self.runs)
             for name in self.systems
         ]
+
+
+def _brier(
+    runs: Sequence[Run],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    tested: NDArray[np.bool_],
+) -> list[dict[str, Any]]:
+    """Brier score of calibrated probabilities, and of the prevalence alone."""
+    p = [run.probability[tested] for run in runs if run.probability is not None]
+    if not p:
+        return []
+    y, resampling = event[tested], Resampling(cluster[tested])
+    total = resampling.sums(np.ones(len(y)))
+    errors = {
+        "calibrated": np.mean([(one - y) ** 2 for one in p], axis=0),
+        "prevalence for all": (y.mean() - y) ** 2,
+    }
+    return [
+        {"probabilities": name, **_named(resampling, resampling.sums(error) / total)}
+        for name, error in errors.items()
+    ]
+
+
+def _reliability(
+    runs: Sequence[Run],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    tested: NDArray[np.bool_],
+) -> list[dict[str, Any]]:
+    """Share of events among posts with about the same probability, tenths of them."""
+    if runs[0].probability is None:
+        return []
+    p = np.concatenate(
+        [r.probability[tested] for r in runs if r.probability is not None]
+    )
+    y, group = np.tile(event[tested], len(runs)), np.tile(cluster[tested], len(runs))
+    edges = np.unique(np.quantile(p, np.linspace(0, 1, _N_BINS + 1)[1:-1]))
+    place = np.searchsorted(edges, p, side="right")
+    table = []
+    for k in np.unique(place):
+        rows = place == k
+        resampling = Resampling(group[rows])
+        total = resampling.sums(np.ones(int(rows.sum())))
+        share = _named(resampling, resampling.sums(y[rows]) / total)
+        edge = 0.025 ** (1 / resampling.n_groups)  # exact where no resample differs
+        if share["value"] == 0:
+            share["high"] = 1 - edge
+        elif share["value"] == 1:
+            share["low"] = edge
+        table.append(
+            {
+                "n_posts": rows.sum() / len(runs),
+                "probability": float(p[rows].mean()),
+                **share,
+            }
+        )
+    return table
+
+
+def _named(resampling: Resampling, values: NDArray[np.float64]) -> dict[str, float]:
+    interval = resampling.interval(values)
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def _false_positive_rates(

@@ -251,6 +251,13 @@ FIT = [
         "of a table), a number, or costs as [[0, 1], [5, 0]].",
     ),
     click.option(
+        "--calibration",
+        type=click.Choice(["none", "sigmoid", "isotonic", "isotonic-forced"]),
+        default="none",
+        help="Add calibrated probabilities, which decide nothing; isotonic needs 1,000 "
+        "posts unless it is forced.",
+    ),
+    click.option(
         "--n-trials",
         type=int,
         callback=within(1),

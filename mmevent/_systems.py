@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from mmevent.decision import (
     share_of_budget,
 )
 from mmevent.exceptions import PolicyError
-from mmevent.filter import SecondStage, choose_stages
+from mmevent.filter import SecondStage, TwoStageRule, choose_stages
 from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ class System:
     """A way to score posts, with its threshold.
 
     It is NaN for a budget, whose threshold comes from the posts that are predicted, and
-    infinite where a policy cannot be met.
+    infinite where a policy cannot be met. Baselines have no rule.
     """
 
     score: Score
     threshold: float
+    rule: Rule | TwoStageRule | None = None
 
 
 def cut(
@@ -108,16 +109,19 @@ def fit_systems(
     if (evidence.has_text & evidence.has_image).any():
         systems["equal average"] = tuned(best_key(_average_score))
         systems["stacking"] = tuned(_fit_stacking(evidence, event, found.rule))
-    of_rule = System(found.rule.score, found.rule.threshold)
-    is_own = policy == "f1" and labels.stage1 is None
-    systems[FUSED] = of_rule if is_own else tuned(found.rule.score)
+    of_rule = System(found.rule.score, found.rule.threshold, found.rule)
+    if policy != "f1" or labels.stage1 is not None:
+        of_rule = replace(of_rule, threshold=tuned(found.rule.score).threshold)
+    systems[FUSED] = of_rule
     if second is not None:
         both = choose_stages(evidence, labels, search, found.rule, second)
         systems[STAGE_1] = systems[BOTH] = systems[FUSED]
         if both is not None:
             systems[STAGE_1] = System(both.first.score, both.first.threshold)
-            own = System(both.score, both.threshold)
-            systems[BOTH] = own if policy == "f1" else tuned(both.score)
+            whole = System(both.score, both.threshold, both)
+            if policy != "f1":
+                whole = replace(whole, threshold=tuned(both.score).threshold)
+            systems[BOTH] = whole
     return systems, found
 
 

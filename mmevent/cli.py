@@ -277,14 +277,19 @@ def _new_detector(
         pool=options["pool"],
         criterion=options["criterion"],
         n_trials=options["n_trials"],
-        estimate=None if options["estimate"] == "none" else options["estimate"],
+        estimate=_unless_none(options["estimate"]),
         pos_label=positive,
         n_jobs=options["jobs"],
         second_stage=_SECOND_STAGE[options["second_stage"]],
         policy=options["policy"],
+        calibration=_unless_none(options["calibration"]),
         random_state=options["seed"],
         verbose=session.progress,
     )
+
+
+def _unless_none(choice: str) -> str | None:
+    return None if choice == "none" else choice
 
 
 def _fit_and_save(

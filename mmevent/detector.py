@@ -32,6 +32,12 @@ from mmevent._validation import (
     check_some,
     check_stage1,
 )
+from mmevent.calibration import (
+    cases_of,
+    check_calibration,
+    check_enough,
+    fit_calibration,
+)
 from mmevent.decision import (
     Policy,
     budget_of,
@@ -112,6 +118,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         Decision policy: ``"f1"``, ``"fbeta=2"``, ``"precision>=0.9"``,
         ``"recall>=0.8"``, ``"budget=500"``, a threshold, or costs, see
         :func:`mmevent.decision.choose_threshold`.
+    calibration : {"sigmoid", "isotonic", "isotonic-forced"} or None, default=None
+        How scores become probabilities, see
+        :func:`mmevent.calibration.fit_calibration`. `predict` never uses them.
     estimate : {"auto", "nested", "cross-fit"} or None, default="auto"
         How the out-of-sample figures are made; None makes none. ``"auto"`` is nested,
         and cross-fitted where a branch fine-tunes its encoder; with a budget, whose
@@ -152,6 +161,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         The policy that chose it.
     study_ : optuna.Study or None
         The study of the final fit; None for the exact search, and after a load.
+    calibration_ : Calibration or None
+        Maps of scores to probabilities.
     trials_ : DataFrame
         One row a trial: alpha, beta, pool, threshold, image, and value, what the
         criterion gives it.
@@ -206,6 +217,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         storage: Any = None,
         second_stage: bool | str | FalsePositiveFilter = False,
         policy: Policy = "f1",
+        calibration: str | None = None,
         estimate: str | None = "auto",
         pos_label: Any = None,
         n_jobs: int | None = None,
@@ -228,6 +240,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.storage = storage
         self.second_stage = second_stage
         self.policy = policy
+        self.calibration = calibration
         self.estimate = estimate
         self.pos_label = pos_label
         self.n_jobs = n_jobs
@@ -284,6 +297,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self._check_parameters()
         prepared = self._read(posts)
         check_some(len(prepared), "fit")
+        check_enough(self.calibration, len(prepared))
         sample = self._sample(prepared, y, groups, y_stage1)
         self.classes_, self.pos_label_ = self._classes(y, len(prepared))
         column = getattr(y, "name", None)
@@ -296,6 +310,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             evidence, fold, run = estimate(self._job(sample, seed), folds, kind)
             self._tune(evidence, sample, fold, seed)
         self._keep_out_of_fold(sample, evidence, fold)
+        self._calibrate(evidence)
         self.data_hash_, self.groups_hash_ = sample.data_hash, sample.groups_hash
         self.training_keys_ = sorted(set().union(*prepared.keys))
         self.estimate_ = None
@@ -337,14 +352,13 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         return margin if self.classes_[1] == self.pos_label_ else -margin
 
     def predict_proba(self, posts: Any) -> NDArray[np.float64]:
-        """Return the score, clipped to [0, 1], in the layout of probabilities.
+        """Return calibrated probabilities, or else scores in the layout of these.
 
-        With a second stage it is the second score of flagged posts, the first of
-        others.
+        Without `calibration` it is the score, clipped to [0, 1]; with a second stage
+        the second score of flagged posts, the first of others. That is no probability,
+        and no Brier score or log loss should be computed from it.
 
-        It is no probability, and may disagree with `predict`, which compares the
-        score with a threshold that is seldom 0.5. No Brier score or log loss should
-        be computed from it.
+        Either may disagree with `predict`, which compares the score with a threshold.
 
         Parameters
         ----------
@@ -356,11 +370,13 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             Columns in the order of ``classes_``.
         """
         audit = self.audit(posts)
-        score = audit["score"].to_numpy()
+        p = audit["score"].to_numpy()
         if self.stages_ is not None:
-            first = score * self.stages_.first.threshold
-            score = np.where(audit["stage"] == 2, audit["score_2"], first)
-        p = np.clip(score, 0.0, 1.0)
+            first = p * self.stages_.first.threshold
+            p = np.where(audit["stage"] == 2, audit["score_2"], first)
+        if self.calibration_ is not None:
+            p = audit["probability"].to_numpy()
+        p = np.clip(p, 0.0, 1.0)
         columns = [1.0 - p, p] if self.classes_[1] == self.pos_label_ else [p, 1.0 - p]
         return np.column_stack(columns)
 
@@ -384,7 +400,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             ``image_status`` (why images could not be used), ``text_truncated``; with a
             second stage also ``stage`` (2 for posts that the first one flagged),
             ``p_text_2`` and ``score_2``, and ``score`` is that of the whole: below 1
-            where the first stage did not flag, from 1 to 2 where it did.
+            where the first stage did not flag, from 1 to 2 where it did. With
+            `calibration`, ``probability``.
         """
         check_is_fitted(self)
         return self._decide(self._scored(posts))
@@ -479,6 +496,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             )
         check_branches(self.text, self.image)
         self._second()
+        if self.calibration is not None:
+            check_calibration(self.calibration)
         check_n_jobs(self.n_jobs)
         check_seed(self.random_state)
 
@@ -586,6 +605,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             search=self._search(seed),
             policy=plain_policy(self.policy),
             corpus_size=corpus_size,
+            calibration="isotonic-forced"
+            if self.calibration == "isotonic"
+            else self.calibration,
             pool=self.pool,
             classes=self._coding().tolist(),
             n_jobs=self.n_jobs,
@@ -667,13 +689,29 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             index=posts.index,
         )
 
+    def _calibrate(self, evidence: Evidence) -> None:
+        self.calibration_ = None
+        if self.calibration is not None:
+            table = self.out_of_fold_
+            rows = np.flatnonzero(table["fold"] >= 0)
+            self.calibration_ = fit_calibration(
+                self.calibration,
+                table["score"].iloc[rows],
+                table["event"].iloc[rows],
+                cases_of(evidence.take(rows), self.stages_ or self._rule()),
+            )
+
     def _scored(self, posts: Any) -> pd.DataFrame:
         """Return the audit of posts without prediction and margin."""
         prepared = self._read(posts)
         with shared_memo():
             evidence, p_image = self._predict(prepared)
         rule = self.stages_ or self._rule()
-        return audit_table(prepared, evidence, p_image, rule, text=self.text_)
+        audit = audit_table(prepared, evidence, p_image, rule, text=self.text_)
+        if self.calibration_ is not None:
+            cases = cases_of(evidence, rule)
+            audit["probability"] = self.calibration_.predict(audit["score"], cases)
+        return audit
 
     def _decide(self, audit: pd.DataFrame) -> pd.DataFrame:
         budget = budget_of(self.policy_)

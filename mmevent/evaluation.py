@@ -15,6 +15,7 @@ from mmevent._folds import ForwardInTime
 from mmevent._sample import Sample
 from mmevent._systems import BOTH, FUSED, STAGE_1, System, cut, fit_systems
 from mmevent._validation import as_labels, check_groups, check_some
+from mmevent.calibration import cases_of
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
 
@@ -273,4 +274,10 @@ def _held_out_run(
         name: np.full(n, cut(system, scores[name], detector.policy_, corpus_size))
         for name, system in systems.items()
     }
-    return Run(None, np.zeros(n, dtype=np.intp), scores, thresholds, [])
+    probability = None
+    if detector.calibration_ is not None:
+        whole = stages or rule
+        cases = cases_of(evidence, whole)
+        probability = detector.calibration_.predict(whole.score(evidence), cases)
+    fold = np.zeros(n, dtype=np.intp)
+    return Run(None, fold, scores, thresholds, [], probability)

@@ -44,6 +44,7 @@ from mmevent._references import (
     point_to_folders,
     use_this_machine,
 )
+from mmevent.calibration import Calibration
 from mmevent.decision import budget_of, plain_policy
 from mmevent.evaluation import Estimate
 from mmevent.exceptions import MmeventError, MmeventWarning, ModelFolderError
@@ -272,6 +273,7 @@ def _facts(detector: EventDetector) -> dict[str, Any]:
         "beta_identified": bool(detector.beta_identified_),
         "pool": detector.pool_,
         "image_name": detector.image_name_,
+        "calibration": detector.calibration_ and asdict(detector.calibration_),
         "stages": None if detector.stages_ is None else asdict(detector.stages_),
         "f1_threshold": float(detector.f1_threshold_),
         "threshold": None if budget else float(detector.threshold_),
@@ -329,6 +331,8 @@ def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetecto
     detector.text_ = detector.branches_.get(TEXT)
     detector.image_ = detector.branches_.get(detector.image_name_)
     detector.second_stage_ = detector.branches_.get(SECOND)
+    maps = facts["calibration"]
+    detector.calibration_ = maps and Calibration(**maps)
     stages = facts["stages"]
     detector.stages_ = stages and TwoStageRule(
         Rule(**stages["first"]), Rule(**stages["second"])
