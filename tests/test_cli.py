@@ -153,7 +153,7 @@ def test_every_option_of_fit_reaches_the_detector(
 ) -> None:
     made: list[detector.EventDetector] = []
     monkeypatch.setattr(
-        cli, "_fit_and_save", lambda detector, *rest: made.append(detector)
+        cli, "_fit_and_save", lambda detector, *rest, **other: made.append(detector)
     )
     names = {"text": "t", "images": "i", "id": "n", "created_at": "c", "group": "g"}
     table = read_table(coded).rename(columns=names)
@@ -167,6 +167,7 @@ def test_every_option_of_fit_reaches_the_detector(
     words += " --estimate none --criterion f1 --n-trials 7 --seed 8 --jobs 2"
     words += " --allow-outside-root --local-files-only"
     words += " --train-text all --train-image 2 --epochs 3"
+    words += " --policy fbeta=2 --calibration isotonic --second-stage auto"
     root = ["--image-root", coded.parent, "-o", tmp_path / "model"]
     done("fit", path, "--label", "code", *models, *words.split(), *root)
     found = made[0].get_params(deep=False)
@@ -190,6 +191,9 @@ def test_every_option_of_fit_reaches_the_detector(
         "criterion": "f1",
         "n_trials": 7,
         "estimate": None,
+        "policy": "fbeta=2",
+        "calibration": "isotonic",
+        "second_stage": "auto",
         "pos_label": "no",
         "n_jobs": 2,
         "random_state": 8,
