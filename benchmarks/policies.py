@@ -157,7 +157,8 @@ def main() -> None:
             "in which the population's precision, or recall, at it is below the "
             "promise. At best: the share of runs in which a single binomial test would "
             "succeed at the number of flagged posts that is best for it, which only "
-            f"who knows the population can choose. A rate of 0.05 gives up to {limit:.3f} in so many runs."
+            "who knows the population can choose. A rate of 0.05 gives up to "
+            f"{limit:.3f} in so many runs.",
         ],
     }
     show(result)
