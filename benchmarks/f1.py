@@ -179,7 +179,7 @@ def compared(arguments: argparse.Namespace) -> dict[str, Any]:
         "For context: AutoGluon MultiModal, trained for five epochs on 2,800 posts of "
         "this source with the same two networks fine-tuned end to end, reached F1 "
         "0.621 and average precision 0.662 on 1,200 other posts, in 21 minutes on two "
-        "cores."
+        "cores. Here each fold learns from 2,240 posts, and takes a fifth of the minutes."
     )
     return {"tables": tables(systems, of, "text + image", "MVSA"), "notes": [note]}
 
