@@ -46,7 +46,9 @@ class OutOfFold:
         """Fit a branch in every fold, and predict what the fold tests."""
         start = time.perf_counter()
         side, branch = (TEXT, text) if image is None else ("image", image)
-        uncached = clone(branch).set_params(cache=None)  # the minutes are its own
+        uncached = clone(branch)
+        if "cache" in uncached.get_params():
+            uncached.set_params(cache=None)  # the minutes are its own
         with shared_memo():
             results = run_tasks(
                 {side: uncached}, self.prepared.material, self.labels, self.tasks
