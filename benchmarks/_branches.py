@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
+from sklearn.pipeline import make_pipeline
 
 from benchmarks._estimates import plain
 from mmevent._branches import TEXT, merge, run_tasks, to_evidence
@@ -23,6 +26,24 @@ from mmevent._sample import Sample
 from mmevent.tuning import Evidence, Search, tune_rule
 
 FloatArray = NDArray[np.float64]
+
+
+def words() -> Any:
+    """Give a branch of words and pairs of words."""
+    return make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2),
+        LogisticRegression(C=3.0, class_weight="balanced", max_iter=1000),
+    )
+
+
+def characters() -> Any:
+    """Give a branch of runs of two to five characters."""
+    return make_pipeline(
+        TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2
+        ),
+        LogisticRegression(C=3.0, class_weight="balanced", max_iter=1000),
+    )
 
 
 class OutOfFold:

@@ -15,11 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import VotingClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
 
+from benchmarks._branches import words
 from benchmarks._common import data_folder, model_folder
 from benchmarks._estimates import plain
 from mmevent import EventDetector, TextClassifier
@@ -33,14 +31,6 @@ EVENT = "Related and informative"
 STAGE_1_ALONE, ONE = "stage 1 alone", "one classifier"
 # What tells the two collections apart, and no event from another post.
 MARKS = r"\bRT\b|https?://\S+|@\w+|\\"
-
-
-def words() -> Any:
-    """Give a branch of words and pairs of words."""
-    return make_pipeline(
-        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2),
-        LogisticRegression(C=3.0, class_weight="balanced", max_iter=1000),
-    )
 
 
 def ensemble() -> Any:

@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import VotingClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
-from benchmarks._branches import OutOfFold, tables
+from benchmarks._branches import OutOfFold, characters, tables, words
 from benchmarks._common import (
     command_line,
     data_folder,
@@ -46,24 +43,6 @@ from mmevent._cache import shared_memo
 from mmevent._demo import demo_branches
 from mmevent.synthetic import SCENARIOS, make_posts, make_scores
 from mmevent.tuning import Evidence, Rule, Search, tune_rule
-
-
-def words() -> Any:
-    """Give a branch of words and pairs of words."""
-    return make_pipeline(
-        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2),
-        LogisticRegression(C=3.0, class_weight="balanced", max_iter=1000),
-    )
-
-
-def characters() -> Any:
-    """Give a branch of runs of two to five characters."""
-    return make_pipeline(
-        TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2
-        ),
-        LogisticRegression(C=3.0, class_weight="balanced", max_iter=1000),
-    )
 
 
 def text_branches() -> dict[str, Any]:
