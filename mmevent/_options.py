@@ -75,6 +75,17 @@ _QUIET = click.option(
 )
 
 
+_OUTPUT_TABLE = click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=_PATH,
+    metavar="FILE",
+    help="Table to write: .csv, .tsv, .parquet or .jsonl. A file of this name is "
+    "replaced, once the new one is complete.",
+)
+
+
 def _policy(context: click.Context, parameter: Any, value: str | None) -> Any:
     """Return a policy; a number or a matrix of costs is written as in JSON."""
     from mmevent.decision import check_policy
@@ -367,17 +378,77 @@ PREDICT = [
         help="Choose the threshold anew, see fit; a number is the threshold.  "
         "[default: the model's own]",
     ),
+    click.option(
+        "--keep",
+        multiple=True,
+        metavar="COLUMN",
+        help="Copy this column of POSTS into the predictions; can be given again.",
+    ),
     CACHE,
     _QUIET,
+    _OUTPUT_TABLE,
+]
+
+SAMPLE = [
+    click.argument("predictions", type=_PATH),
     click.option(
-        "-o",
-        "--output",
+        "-n",
+        "--n-posts",
+        type=int,
+        callback=within(1),
         required=True,
+        metavar="N",
+        help="Number of posts to draw.",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        callback=within(0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="Seed: the same one draws the same posts.",
+    ),
+    click.option(
+        "--posts",
+        type=_PATH,
+        metavar="TABLE",
+        help="Table of the posts, whose other columns are written beside the ids.",
+    ),
+    click.option(
+        "--label-studio",
         type=_PATH,
         metavar="FILE",
-        help="Table to write: .csv, .tsv, .parquet or .jsonl. A file of this name is "
-        "replaced, once the new one is complete.",
+        help="Write tasks for Label Studio too, in JSON.",
     ),
+    _QUIET,
+    _OUTPUT_TABLE,
+]
+
+ESTIMATE = [
+    click.argument("predictions", type=_PATH),
+    click.argument("labelled", type=_PATH),
+    click.option(
+        "--label",
+        required=True,
+        metavar="COLUMN",
+        help="Column of LABELLED: 1 for an event, 0 for others.",
+    ),
+    click.option(
+        "--by", metavar="COLUMN", help="Figures for each value of this column too."
+    ),
+    click.option(
+        "--period",
+        type=click.Choice(["day", "week", "month", "year"]),
+        help="Figures for each of these too, by the column created_at.",
+    ),
+    click.option(
+        "--json",
+        "json_path",
+        type=_PATH,
+        metavar="FILE",
+        help="Write all figures to this file too.",
+    ),
+    _QUIET,
 ]
 
 DEMO = [

@@ -87,27 +87,33 @@ class Prepared:
         return connected_groups(*given) if given else None
 
     @cached_property
-    def keys(self) -> list[set[str]]:
-        """Hashes of each post's id, normalised text and usable images.
-
-        Two posts that share one are the same post, or duplicates.
-        """
+    def content_keys(self) -> list[set[str]]:
+        """Hashes of each post's normalised text and usable images."""
         keys: list[set[str]] = [set() for _ in range(len(self))]
-        normal = [normalise_text(text or "") for text in self.posts["text"]]
-        named = "id" in self.posts and not self._ids_are_row_numbers()
-        for row, (text, identifier) in enumerate(
-            zip(normal, self.posts["id"], strict=True)
-        ):
-            if text:
-                keys[row].add(_short_hash("text", text))
-            if named:
-                keys[row].add(_short_hash("id", str(identifier)))
+        for row, text in enumerate(self.posts["text"]):
+            if normal := normalise_text(text or ""):
+                keys[row].add(_short_hash("text", normal))
         for row, digest, usable in zip(
             self.post, self.images.digests, self.images.usable, strict=True
         ):
             if usable:
                 keys[row].add(_short_hash("image", digest))
         return keys
+
+    @cached_property
+    def keys(self) -> list[set[str]]:
+        """Hashes of each post's id, normalised text and usable images.
+
+        Two posts that share one are the same post, or duplicates.
+        """
+        if self._ids_are_row_numbers():
+            return self.content_keys
+        return [
+            {*keys, _short_hash("id", str(identifier))}
+            for keys, identifier in zip(
+                self.content_keys, self.posts["id"], strict=True
+            )
+        ]
 
     def _ids_are_row_numbers(self) -> bool:
         return bool(self.posts["id"].tolist() == list(range(len(self))))

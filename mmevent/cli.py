@@ -20,6 +20,7 @@ from mmevent._console import (
     start_session,
     write_text,
 )
+from mmevent._corpus_tools import estimate, sample
 from mmevent._options import DEMO, EVALUATE, FIT, PREDICT, examples, takes
 from mmevent._tools import cache, tag
 from mmevent.exceptions import InputError
@@ -139,7 +140,7 @@ def evaluate(
             optional=("group", "created_at") if held_out else (),
         )
         _place(detector, posts, options)
-        estimate = mmevent.evaluate(
+        figures = mmevent.evaluate(
             detector,
             frame,
             frame[label],
@@ -149,9 +150,9 @@ def evaluate(
             seeds=range(options["seeds"]),
             corpus_size=options["corpus_size"],
         )
-        click.echo(str(estimate))
+        click.echo(str(figures))
         if options["json_path"]:
-            write_text(options["json_path"], estimate.to_json() + "\n")
+            write_text(options["json_path"], figures.to_json() + "\n")
             session.say(f"Figures written to {options['json_path']}")
 
 
@@ -196,7 +197,12 @@ def predict(
             optional=("group", "created_at", "place", "author"),
         )
         _place(detector, posts, options)
+        for name in options["keep"]:
+            check_column(posts, frame, name, "--keep")
         audit = _audit(detector, frame, columns, session.progress)
+        for name in options["keep"]:
+            if name not in audit:
+                audit[name] = frame[name].to_numpy()
         write_table(audit, output)
         click.echo(audit_summary(audit, detector.pos_label_))
         session.say(f"Predictions written to {output}")
@@ -240,6 +246,8 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
         )
 
 
+main.add_command(sample)
+main.add_command(estimate)
 main.add_command(cache)
 main.add_command(tag)
 

@@ -397,8 +397,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             ``margin`` (score - threshold), ``score``, ``rule`` (``both``, ``text``,
             ``image`` or ``none``), ``p_text``, ``p_image`` (pooled), ``n_images``,
             ``n_usable``, ``best_image`` (the one of the highest probability),
-            ``image_status`` (why images could not be used), ``text_truncated``; with a
-            second stage also ``stage`` (2 for posts that the first one flagged),
+            ``image_status`` (why images could not be used), ``text_truncated``,
+            ``seen_in_training`` (whether a post of the fit has its text or an image).
+            With a second stage also ``stage`` (2 for posts that the first one flagged),
             ``p_text_2`` and ``score_2``, and ``score`` is that of the whole: below 1
             where the first stage did not flag, from 1 to 2 where it did. With
             `calibration`, ``probability``.
@@ -708,6 +709,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             evidence, p_image = self._predict(prepared)
         rule = self.stages_ or self._rule()
         audit = audit_table(prepared, evidence, p_image, rule, text=self.text_)
+        training = set(self.training_keys_)
+        seen = [not training.isdisjoint(keys) for keys in prepared.content_keys]
+        audit["seen_in_training"] = seen
         if self.calibration_ is not None:
             cases = cases_of(evidence, rule)
             audit["probability"] = self.calibration_.predict(audit["score"], cases)

@@ -26,7 +26,7 @@ from mmevent.exceptions import UnusableInputWarning
 from mmevent.posts import read_table, write_table
 from mmevent.synthetic import make_posts
 
-COMMANDS = ["demo", "evaluate", "fit", "predict", "cache", "tag"]
+COMMANDS = ["demo", "estimate", "evaluate", "fit", "predict", "sample", "cache", "tag"]
 QUICK = ["--cv", "2", "--inner-cv", "2", "--n-trials", "5"]
 
 
@@ -382,6 +382,36 @@ def test_predict_keeps_to_a_budget_over_all_chunks(
     path = tmp_path / "audit.csv"
     done("predict", model, uncoded, "-o", path, "--policy", "budget=9")
     assert (read_table(path)["margin"] >= 0).sum() == 9
+
+
+def test_a_sample_that_is_coded_says_what_the_corpus_holds(
+    model: Path, uncoded: Path, tmp_path: Path
+) -> None:
+    predictions, drawn = tmp_path / "predictions.csv", tmp_path / "drawn.csv"
+    tasks, figures = tmp_path / "tasks.json", tmp_path / "figures.json"
+    done("predict", model, uncoded, "-o", predictions, "--keep", "created_at")
+    said = done(
+        *("sample", predictions, "-n", 28, "--posts", uncoded, "-o", drawn),
+        *("--label-studio", tasks),
+    )
+    assert "28 posts drawn from 30" in said.stdout
+    table = read_table(drawn)
+    assert {"id", "stratum", "inclusion_probability", "text"} <= set(table)
+    assert len(json.loads(tasks.read_text())) == 28
+    table["code"] = np.arange(28) % 2
+    write_table(table, drawn)
+    said = done(
+        *("estimate", predictions, drawn, "--label", "code", "--period", "month"),
+        *("--json", figures),
+    )
+    assert "30 posts" in said.stdout
+    assert json.loads(figures.read_text())["n_coded"] == 28
+    line = refused("estimate", predictions, drawn, "--label", "codes")
+    assert "--label" in line
+    line = refused("sample", predictions, "-n", 500, "-o", tmp_path / "other.csv")
+    assert "n=500 posts cannot be drawn" in line
+    line = refused("predict", model, uncoded, "-o", predictions, "--keep", "city")
+    assert "--keep" in line
 
 
 def test_predict_takes_other_names_of_columns(

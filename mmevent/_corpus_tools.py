@@ -1,0 +1,106 @@
+"""The commands `mmevent sample` and `mmevent estimate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmevent._console import check_column, start_session, write_text
+from mmevent._options import ESTIMATE, SAMPLE, examples, takes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command(
+    epilog=examples(
+        "mmevent sample predictions.csv -n 400 --posts uncoded.csv -o to_code.csv",
+    )
+)
+@takes(SAMPLE)
+def sample(
+    predictions: Path,
+    n_posts: int,
+    seed: int,
+    posts: Path | None,
+    label_studio: Path | None,
+    quiet: bool,
+    output: Path,
+) -> None:
+    """Draw posts from PREDICTIONS for coding by hand, low scores included.
+
+    They are drawn at random within strata of the score, with known probabilities, so
+    that `mmevent estimate` can say what they mean for all posts. Those that were seen
+    in training are left out. Add the column of your labels to the table that is
+    written, and leave its other columns as they are.
+    """
+    from mmevent._tables import check_table_path
+    from mmevent.posts import write_table
+    from mmevent.sampling import draw_sample, expected_widths
+
+    check_table_path(output)
+    with start_session(quiet=quiet) as session:
+        audit = session.read(predictions)
+        drawn = draw_sample(audit, n_posts, random_state=seed)
+        if posts is not None:
+            drawn = _with_columns(drawn, posts, session.read(posts))
+        widths = expected_widths(audit, n_posts)
+        write_table(drawn, output)
+        if label_studio is not None:
+            write_text(label_studio, _tasks(drawn))
+        click.echo(
+            f"{n_posts:,} posts drawn from {len(audit):,}. If events are as frequent "
+            f"as guessed, the 95% intervals will be this wide: number of events "
+            f"{widths['n_events']:,.0f}, precision {widths['precision']:.2f}, recall "
+            f"{widths['recall']:.2f}."
+        )
+        session.say(f"Sample written to {output}")
+
+
+def _with_columns(drawn: pd.DataFrame, path: Path, posts: pd.DataFrame) -> pd.DataFrame:
+    """Put the posts' own columns beside their ids."""
+    check_column(path, posts, "id", "--posts")
+    others = [name for name in posts if name == "id" or name not in drawn]
+    return drawn.merge(posts[others], on="id", how="left", validate="one_to_one")
+
+
+def _tasks(drawn: pd.DataFrame) -> str:
+    """Write posts as Label Studio imports them."""
+    rows = json.loads(drawn.to_json(orient="records"))
+    return json.dumps([{"data": row} for row in rows], indent=1, ensure_ascii=False)
+
+
+@click.command(
+    epilog=examples(
+        "mmevent estimate predictions.csv coded.csv --label event",
+        "mmevent estimate predictions.csv coded.csv --label event --period month",
+    )
+)
+@takes(ESTIMATE)
+def estimate(
+    predictions: Path,
+    labelled: Path,
+    label: str,
+    by: str | None,
+    period: str | None,
+    json_path: Path | None,
+    quiet: bool,
+) -> None:
+    """Estimate the events, the precision and the recall of a corpus.
+
+    PREDICTIONS are those of all its posts; LABELLED is what `mmevent sample` drew from
+    them, coded by hand. Several rows of one post are several codings of it.
+    """
+    from mmevent.sampling import estimate_corpus
+
+    with start_session(quiet=quiet) as session:
+        audit, coded = session.read(predictions), session.read(labelled)
+        check_column(labelled, coded, label, "--label")
+        found = estimate_corpus(audit, coded, label, by=by, period=period)
+        click.echo(str(found))
+        if json_path is not None:
+            write_text(json_path, found.to_json() + "\n")
+            session.say(f"Figures written to {json_path}")
