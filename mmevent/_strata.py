@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
@@ -36,7 +36,8 @@ def stratify(audit: pd.DataFrame) -> Strata:
     kept = ~_seen(audit)
     n_flagged, n_posts = int((flagged & kept).sum()), int(kept.sum())
     sizes = [n_flagged, *(w * max(n_flagged, n_posts // 200, 1) for w in _WIDTHS)]
-    ids = audit["id"].astype(str).to_numpy(dtype=str)
+    # Ties in an order that depends on the ids alone.
+    ids = pd.util.hash_array(audit["id"].astype(str).to_numpy(dtype=object))
     order = np.lexsort((ids, -score, ~flagged, ~kept))[:n_posts]
     ends = np.minimum(np.cumsum(sizes), n_posts)
     place = np.searchsorted(ends, np.arange(n_posts), side="right")

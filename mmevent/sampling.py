@@ -344,16 +344,14 @@ def _checked_codes(
             f"{int(wrong.sum())} rows: expected 1 for an event, got "
             f"{coded.loc[wrong, label].unique()[:5].tolist()}. Correct them."
         )
-    place = pd.Series(np.arange(len(audit)), index=audit["id"].astype(str))
-    ids = coded["id"].astype(str)
-    unknown = ~ids.isin(place.index)
+    rows = pd.Index(audit["id"].astype(str)).get_indexer(coded["id"].astype(str))
+    unknown = rows < 0
     if unknown.any():
         raise InputError(
             f"{int(unknown.sum())} coded posts are not in the predictions: expected "
             f"ids of the corpus, got {coded.loc[unknown, 'id'][:5].tolist()}. Pass the "
             f"predictions that the sample was drawn from."
         )
-    rows = place[ids].to_numpy()
     others = strata.stratum[rows] != coded[_STRATUM].to_numpy()
     if others.any():
         seen = int((strata.stratum[rows] < 0).sum())
