@@ -138,7 +138,7 @@ def test_the_audit_has_the_columns_that_it_promises(
 ) -> None:
     columns = (
         "id prediction margin score rule p_text p_image n_images n_usable best_image "
-        "image_status text_truncated"
+        "image_status text_truncated seen_in_training"
     )
     assert fitted.audit(data[0]).columns.tolist() == columns.split()
 
