@@ -29,7 +29,7 @@ from mmevent._systems import (
 )
 from mmevent.calibration import cases_of, fit_calibration
 from mmevent.exceptions import InputError
-from mmevent.filter import SecondStage, candidates
+from mmevent.filter import SecondStage, TwoStageRule, candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,6 +174,19 @@ def _with_second(
     return evidence.with_second(to_evidence(merge(results), job.material).p_text)
 
 
+def _second_rule(systems: Mapping[str, System]) -> dict[str, Any]:
+    """Parameters of the second stage, where there is one."""
+    rule = systems[BOTH].rule if BOTH in systems else None
+    if not isinstance(rule, TwoStageRule):
+        return {}
+    return {
+        "threshold_1": rule.first.threshold,
+        "alpha_2": rule.second.alpha,
+        "beta_2": rule.second.beta,
+        "threshold_2": rule.second.threshold,
+    }
+
+
 class _Collector:
     """Gathers the scores of each fold's tested posts."""
 
@@ -209,6 +222,7 @@ class _Collector:
                 **asdict(found.rule),
                 "threshold": systems[FUSED].threshold,
                 "beta_identified": found.beta_identified,
+                **_second_rule(systems),
             }
         )
         for name, system in systems.items():

@@ -26,6 +26,7 @@ from mmevent._second import asked_for, fit_stages
 from mmevent._systems import tune_first
 from mmevent._trainable import is_fine_tuned
 from mmevent._validation import (
+    as_labels,
     check_labels,
     check_n_jobs,
     check_seed,
@@ -407,7 +408,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self._decide(self._scored(posts))
 
-    def set_policy(self, policy: Policy) -> EventDetector:
+    def set_policy(
+        self, policy: Policy, *, holdout: tuple[Any, ArrayLike] | None = None
+    ) -> EventDetector:
         """Choose the threshold by another policy, without fitting again.
 
         Parameters
@@ -415,6 +418,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         policy : str, float or 2 x 2 sequence of float
             See :func:`mmevent.decision.choose_threshold`. It is applied to the
             out-of-fold scores of the fit.
+        holdout : tuple of (posts, y) or None, default=None
+            Labelled posts to apply it to instead. The detector has not seen them, so
+            that the confidence of a precision or a recall is exact.
 
         Returns
         -------
@@ -425,17 +431,21 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         Raises
         ------
         InputError
-            If the policy is not known.
+            If the policy is not known, or held-out posts were seen in training.
         PolicyError
-            If the posts of the fit do not show that the precision or the recall can be
+            If the posts do not show that the precision or the recall can be
             had; nothing is changed then.
         """
         check_is_fitted(self)
         check_policy(policy)
-        tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
-        self.threshold_ = self._choose(
-            policy, self.f1_threshold_, *(tested[c] for c in _CHOSEN_ON)
-        )
+        if holdout is None:
+            tested = self.out_of_fold_[self.out_of_fold_["fold"] >= 0]
+            seen = [tested[column] for column in _CHOSEN_ON]
+            self.threshold_ = self._choose(policy, self.f1_threshold_, *seen)
+        else:
+            seen = self._held_out(*holdout)
+            best = choose_threshold("f1", *seen[:2], criterion=self.criterion)
+            self.threshold_ = self._choose(policy, best, *seen)
         self.policy_ = plain_policy(policy)
         return self
 
@@ -701,6 +711,20 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 table["event"].iloc[rows],
                 cases_of(evidence.take(rows), self.stages_ or self._rule()),
             )
+
+    def _held_out(self, posts: Any, y: ArrayLike) -> list[Any]:
+        """Score, event and group of posts that the detector has not seen."""
+        audit, prepared = self._scored(posts), self._read(posts)
+        n_seen = int(audit["seen_in_training"].sum())
+        if n_seen:
+            raise InputError(
+                f"{n_seen} of {len(audit)} held-out posts were training posts: "
+                f"expected none that shares a text or an image with them. Leave them "
+                f"out."
+            )
+        event = as_labels(y, len(audit)) == self.pos_label_
+        sample = Sample.of(prepared, event, None)
+        return [audit["score"], event, sample.labels.group]
 
     def _scored(self, posts: Any) -> pd.DataFrame:
         """Return the audit of posts without prediction and margin."""

@@ -864,6 +864,24 @@ def test_policies_are_applied_to_the_out_of_fold_scores(fitted: EventDetector) -
         assert detector.policy_ == policy
 
 
+def test_a_policy_can_be_chosen_on_posts_that_were_held_out(
+    fitted: EventDetector, data: Data
+) -> None:
+    detector = copy.deepcopy(fitted)
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(500)]
+    texts = [" ".join(rng.choice(words, 4)) for _ in range(60)]
+    y = np.arange(60) % 2
+    posts = pd.DataFrame({"text": texts})
+    score = detector.audit(posts)["score"]
+    detector.set_policy("recall>=0.5", holdout=(posts, y))
+    assert detector.threshold_ == choose_threshold("recall>=0.5", score, y)
+    detector.set_policy("f1", holdout=(posts, y))
+    assert detector.threshold_ == choose_threshold("f1", score, y)
+    with pytest.raises(InputError, match="78 of 80 held-out posts were training posts"):
+        detector.set_policy("f1", holdout=data)
+
+
 def test_a_budget_is_that_of_the_posts_of_a_call(
     settings: dict[str, Any], data: Data
 ) -> None:

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from mmevent import EventDetector
 from mmevent._estimation import NESTED, Run, estimate
 from mmevent._metrics import Resampling
-from mmevent._systems import FUSED
+from mmevent._systems import BOTH, FUSED
 
 SEEDS = range(10)
 N_ORIGINALS = 100
@@ -44,7 +44,7 @@ def random_posts(
 
 
 def run_of(
-    seed: int, *, ignore_groups: bool
+    seed: int, *, ignore_groups: bool, **settings: Any
 ) -> tuple[Run, NDArray[np.bool_], NDArray[np.intp]]:
     posts, event, twin = random_posts(seed)
     detector = EventDetector(
@@ -54,9 +54,10 @@ def run_of(
         inner_cv=3,
         n_trials=1,
         random_state=seed,
+        **settings,
     )
     prepared = detector._read(posts)
-    sample = detector._sample(prepared, event, None)
+    sample = detector._sample(prepared, event, None, None)
     detector.classes_, detector.pos_label_ = np.array([False, True]), True
     folds = detector._folds(sample, seed, NESTED)
     if ignore_groups:
@@ -69,20 +70,23 @@ def run_of(
     return run, event, twin
 
 
-def advantages(seed: int, *, ignore_groups: bool) -> tuple[float, float]:
+def advantages(
+    seed: int, *, ignore_groups: bool, **settings: Any
+) -> tuple[float, float]:
     """How much F1 exceeds flag-all's, and AP that of scores shuffled in the fold.
 
     Posts that come twice are shuffled as pairs: by chance alone the average precision
     of few pairs is higher than that of twice as many posts.
     """
-    run, event, twin = run_of(seed, ignore_groups=ignore_groups)
+    run, event, twin = run_of(seed, ignore_groups=ignore_groups, **settings)
+    whole = BOTH if BOTH in run.scores else FUSED
     resampling = Resampling(np.arange(len(event)))
     f1 = {
         name: resampling.ratios(run.flagged(name), event)["f1"][0]
-        for name in (FUSED, "flag all")
+        for name in (whole, "flag all")
     }
     rng = np.random.default_rng(seed)
-    score, precision, shuffled = run.scores[FUSED], [], []
+    score, precision, shuffled = run.scores[whole], [], []
     for k in np.unique(run.fold):
         rows = np.flatnonzero(run.fold == k)
         rows = rows[np.argsort(twin[rows], kind="stable")]
@@ -92,18 +96,23 @@ def advantages(seed: int, *, ignore_groups: bool) -> tuple[float, float]:
             average_precision_score(event[rows], rng.permutation(pairs).ravel())
             for _ in range(8)
         ]
-    return f1[FUSED] - f1["flag all"], float(np.mean(precision) - np.mean(shuffled))
+    return f1[whole] - f1["flag all"], float(np.mean(precision) - np.mean(shuffled))
 
 
-def z_values(*, ignore_groups: bool) -> NDArray[np.float64]:
-    found = np.array([advantages(s, ignore_groups=ignore_groups) for s in SEEDS])
+def z_values(*, ignore_groups: bool, **settings: Any) -> NDArray[np.float64]:
+    found = np.array(
+        [advantages(s, ignore_groups=ignore_groups, **settings) for s in SEEDS]
+    )
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
     z: NDArray[np.float64] = found.mean(axis=0) / error
     return z
 
 
-def test_random_labels_look_random() -> None:
-    f1, precision = z_values(ignore_groups=False)
+@pytest.mark.parametrize("second_stage", [False, True, "auto"])
+@pytest.mark.parametrize("policy", ["f1", "fbeta=2", "recall>=0.8", [[0, 1], [2, 0]]])
+def test_random_labels_look_random(second_stage: Any, policy: Any) -> None:
+    settings = {"second_stage": second_stage, "policy": policy}
+    f1, precision = z_values(ignore_groups=False, **settings)
     assert f1 <= 2
     assert precision <= 2
 
