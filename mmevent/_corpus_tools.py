@@ -1,4 +1,4 @@
-"""The commands `mmevent sample` and `mmevent estimate`."""
+"""The commands `mmevent sample`, `mmevent agreement` and `mmevent estimate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmevent._console import check_column, start_session, write_text
-from mmevent._options import ESTIMATE, SAMPLE, examples, takes
+from mmevent._options import AGREEMENT, ESTIMATE, SAMPLE, examples, takes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,3 +104,45 @@ def estimate(
         if json_path is not None:
             write_text(json_path, found.to_json() + "\n")
             session.say(f"Figures written to {json_path}")
+
+
+@click.command(
+    epilog=examples(
+        "mmevent agreement coded.csv --label event --coder name",
+        "mmevent agreement coded.csv --label event --coder name \\",
+        "    --disagreements to_adjudicate.csv",
+    )
+)
+@takes(AGREEMENT)
+def agreement(
+    labelled: Path,
+    label: str,
+    coder: str,
+    scheme: str | None,
+    disagreements: Path | None,
+    quiet: bool,
+) -> None:
+    """Measure how far the coders of LABELLED agree.
+
+    LABELLED has one row a post and coder, with a column id. It prints Krippendorff's
+    alpha of all coders and Cohen's kappa of each two, with 95% intervals.
+    """
+    from mmevent._tables import check_table_path
+    from mmevent.agreement import agreement as measure
+    from mmevent.posts import write_table
+
+    if disagreements is not None:
+        check_table_path(disagreements)
+    with start_session(quiet=quiet) as session:
+        coded = session.read(labelled)
+        for name, option in ((label, "--label"), (coder, "--coder")):
+            check_column(labelled, coded, name, option)
+        labels = None
+        if scheme is not None:
+            labels = scheme.split("|")
+            coded[label] = coded[label].astype(str).where(coded[label].notna(), None)
+        found = measure(coded, label, coder=coder, labels=labels)
+        click.echo(str(found))
+        if disagreements is not None:
+            write_table(found.disagreements, disagreements)
+            session.say(f"Posts to adjudicate written to {disagreements}")

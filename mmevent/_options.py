@@ -424,6 +424,32 @@ SAMPLE = [
     _OUTPUT_TABLE,
 ]
 
+AGREEMENT = [
+    click.argument("labelled", type=_PATH),
+    click.option(
+        "--label", required=True, metavar="COLUMN", help="Column of the labels."
+    ),
+    click.option(
+        "--coder",
+        required=True,
+        metavar="COLUMN",
+        help="Column that says who coded; one row a post and coder.",
+    ),
+    click.option(
+        "--scheme",
+        metavar="LABELS",
+        help='All labels that there are, "|" between them; others are refused.  '
+        "[default: those that occur]",
+    ),
+    click.option(
+        "--disagreements",
+        type=_PATH,
+        metavar="FILE",
+        help="Table to write of the posts to adjudicate, with a column for each coder.",
+    ),
+    _QUIET,
+]
+
 ESTIMATE = [
     click.argument("predictions", type=_PATH),
     click.argument("labelled", type=_PATH),

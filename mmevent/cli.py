@@ -20,7 +20,7 @@ from mmevent._console import (
     start_session,
     write_text,
 )
-from mmevent._corpus_tools import estimate, sample
+from mmevent._corpus_tools import agreement, estimate, sample
 from mmevent._options import DEMO, EVALUATE, FIT, PREDICT, examples, takes
 from mmevent._tools import cache, tag
 from mmevent.exceptions import InputError
@@ -247,6 +247,7 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
 
 
 main.add_command(sample)
+main.add_command(agreement)
 main.add_command(estimate)
 main.add_command(cache)
 main.add_command(tag)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DeviceMemoryError",
     "InputError",
+    "MissingPackageError",
     "MmeventError",
     "MmeventWarning",
     "ModelFolderError",
@@ -33,6 +34,10 @@ class ModelUnavailableError(MmeventError, OSError):
 
 class ModelFolderError(MmeventError, ValueError):
     """A saved detector cannot be written, or cannot be read back safely."""
+
+
+class MissingPackageError(MmeventError, ImportError):
+    """A package that only some functions need is not installed."""
 
 
 class DeviceMemoryError(MmeventError, MemoryError):

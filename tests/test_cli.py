@@ -26,7 +26,17 @@ from mmevent.exceptions import UnusableInputWarning
 from mmevent.posts import read_table, write_table
 from mmevent.synthetic import make_posts
 
-COMMANDS = ["demo", "estimate", "evaluate", "fit", "predict", "sample", "cache", "tag"]
+COMMANDS = [
+    "demo",
+    "estimate",
+    "evaluate",
+    "fit",
+    "predict",
+    "sample",
+    "agreement",
+    "cache",
+    "tag",
+]
 QUICK = ["--cv", "2", "--inner-cv", "2", "--n-trials", "5"]
 
 
@@ -412,6 +422,19 @@ def test_a_sample_that_is_coded_says_what_the_corpus_holds(
     assert "n=500 posts cannot be drawn" in line
     line = refused("predict", model, uncoded, "-o", predictions, "--keep", "city")
     assert "--keep" in line
+
+
+def test_coders_are_compared(tmp_path: Path) -> None:
+    coded = pd.DataFrame({"id": [1, 2, 3, 4] * 2, "who": ["A"] * 4 + ["B"] * 4})
+    coded["event"] = [1, 1, 0, 0, 1, 0, 0, 0]
+    path, out = tmp_path / "coded.csv", tmp_path / "differ.csv"
+    write_table(coded, path)
+    words = ["agreement", path, "--label", "event", "--coder", "who"]
+    said = done(*words, "--scheme", "0|1", "--disagreements", out).stdout
+    assert "alpha" in said
+    assert "1 posts to adjudicate" in said
+    assert read_table(out)["id"].tolist() == [2]
+    assert "not of the scheme" in refused(*words, "--scheme", "1|2")
 
 
 def test_predict_takes_other_names_of_columns(

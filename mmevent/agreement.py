@@ -1,0 +1,233 @@
+"""Two coders or more: how far they agree, and where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import cohen_kappa_score
+
+from mmevent._optional import require
+from mmevent.exceptions import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Agreement", "agreement"]
+
+N_RESAMPLES = 1000
+_TAIL = 0.025
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far coders agree.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row for Krippendorff's alpha of all coders, and one for Cohen's kappa of
+        each two: ``coders``, ``measure``, ``value``, ``low`` and ``high`` of its 95%
+        interval, ``n_posts`` that count, and the share ``agreed`` on. NaN where all
+        posts have the same label, which leaves chance nothing to explain.
+    disagreements : DataFrame
+        Posts that coders disagree on, with a column for each coder, for adjudication.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmevent.agreement import agreement
+    >>> coded = pd.DataFrame({"id": [1, 2, 3, 4] * 2, "coder": ["A"] * 4 + ["B"] * 4,
+    ...                       "event": [1, 1, 0, 0, 1, 0, 0, 0]})
+    >>> agreement(coded, "event", coder="coder").disagreements["id"].tolist()
+    [2]
+    """
+
+    table: pd.DataFrame
+    disagreements: pd.DataFrame
+
+    def __str__(self) -> str:
+        rows = [
+            {
+                "coders": row.coders,
+                "measure": row.measure,
+                "value [95%]": _with_interval(row),
+                "agreed": f"{row.agreed:.3f}",
+                "posts": f"{row.n_posts:,}",
+            }
+            for row in self.table.itertuples()
+        ]
+        table = str(pd.DataFrame(rows).to_string(index=False))
+        return f"{table}\n{len(self.disagreements):,} posts to adjudicate"
+
+
+def agreement(
+    coded: pd.DataFrame,
+    label: str,
+    *,
+    coder: str,
+    labels: Sequence[Any] | None = None,
+) -> Agreement:
+    """Measure how far coders agree beyond chance.
+
+    Parameters
+    ----------
+    coded : DataFrame
+        One row a post and coder, with a column ``id``. A coder need not have coded all
+        posts; a missing label is none.
+    label : str
+        Column of the labels, of any number of classes without an order.
+    coder : str
+        Column that names the coder.
+    labels : sequence or None, default=None
+        All labels of the scheme; others are refused. None for those that occur.
+
+    Returns
+    -------
+    Agreement
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a coder coded nothing, or a post twice, a label is not
+        of the scheme, or fewer than two coders share posts.
+    MissingPackageError
+        If the package krippendorff is not installed.
+
+    Notes
+    -----
+    Intervals are percentiles over 1,000 resamples of posts.
+
+    References
+    ----------
+    Krippendorff (2004), "Content Analysis", chapter 11. Cohen (1960), "A Coefficient of
+    Agreement for Nominal Scales", Educational and Psychological Measurement 20.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmevent.agreement import agreement
+    >>> coded = pd.DataFrame({"id": [1, 2, 3, 4] * 2, "coder": ["A"] * 4 + ["B"] * 4,
+    ...                       "event": [1, 1, 0, 0, 1, 0, 0, 0]})
+    >>> table = agreement(coded, "event", coder="coder").table
+    >>> table["measure"].tolist()
+    ['alpha', 'kappa']
+    """
+    krippendorff = require("krippendorff", extra="coders", purpose="agreement")
+    wide = _wide(coded, label, coder, labels)
+    codes, classes = pd.factorize(wide.to_numpy(dtype=object).ravel())
+    codes = codes.reshape(wide.shape)
+
+    def alpha(rows: NDArray[np.intp]) -> float:
+        counts = [(rows == v).sum(axis=1) for v in range(len(classes))]
+        return float(
+            krippendorff.alpha(
+                value_counts=np.column_stack(counts), level_of_measurement="nominal"
+            )
+        )
+
+    def kappa(rows: NDArray[np.intp]) -> float:
+        return float(cohen_kappa_score(rows[:, 0], rows[:, 1]))
+
+    shared = (codes >= 0).sum(axis=1) >= 2
+    found = [_row("all", "alpha", codes[shared], alpha)]
+    for one, other in combinations(range(codes.shape[1]), 2):
+        both = codes[:, [one, other]]
+        both = both[(both >= 0).all(axis=1)]
+        if len(both):
+            names = f"{wide.columns[one]}, {wide.columns[other]}"
+            found.append(_row(names, "kappa", both, kappa))
+    differ = wide[shared & ~_agreed(codes)]
+    return Agreement(pd.DataFrame(found), differ.reset_index())
+
+
+def _agreed(codes: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which posts have one label only."""
+    highest = codes.max(axis=1, keepdims=True)
+    same: NDArray[np.bool_] = ((codes == highest) | (codes < 0)).all(axis=1)
+    return same
+
+
+def _row(
+    coders: str,
+    measure: str,
+    codes: NDArray[np.intp],
+    figure: Callable[[NDArray[np.intp]], float],
+) -> dict[str, Any]:
+    """Measure with its interval over resamples of posts."""
+    rng, n = np.random.default_rng(0), len(codes)
+
+    def defined(rows: NDArray[np.intp]) -> float:
+        several = len(np.unique(rows[rows >= 0])) > 1
+        return figure(rows) if several else np.nan
+
+    drawn = [defined(codes[rng.integers(0, n, n)]) for _ in range(N_RESAMPLES)]
+    inside = np.array(drawn)[~np.isnan(drawn)]
+    low, high = np.nan, np.nan
+    if len(inside) > 1:
+        low, high = np.quantile(inside, [_TAIL, 1 - _TAIL])
+    return {
+        "coders": coders,
+        "measure": measure,
+        "value": defined(codes),
+        "low": float(low),
+        "high": float(high),
+        "agreed": float(_agreed(codes).mean()),
+        "n_posts": n,
+    }
+
+
+def _wide(
+    coded: pd.DataFrame, label: str, coder: str, labels: Sequence[Any] | None
+) -> pd.DataFrame:
+    """One row a post and one column a coder, or refuse."""
+    missing = [name for name in ("id", label, coder) if name not in coded]
+    if missing:
+        raise InputError(
+            f"the codings have no column {', '.join(map(repr, missing))}: expected "
+            f"'id', that of the labels and that of the coders, got "
+            f"{', '.join(map(repr, coded))}. Correct the names."
+        )
+    if labels is not None:
+        others = coded[label].dropna()
+        others = others[~others.isin(list(labels))]
+        if len(others):
+            raise InputError(
+                f"{len(others)} labels are not of the scheme: expected "
+                f"{', '.join(map(repr, labels))}, got {others.unique()[:5].tolist()} "
+                f"of the posts {coded.loc[others.index, 'id'][:5].tolist()}. Correct "
+                f"them."
+            )
+    given = coded[coded[label].notna()]
+    idle = sorted(set(coded[coder].astype(str)) - set(given[coder].astype(str)))
+    if idle:
+        raise InputError(
+            f"{len(idle)} coders coded nothing: expected labels of each, got none of "
+            f"{', '.join(idle[:5])}. Leave their rows out."
+        )
+    twice = given.duplicated(["id", coder])
+    if twice.any():
+        raise InputError(
+            f"{int(twice.sum())} posts are coded twice by one coder: expected one row "
+            f"each, got more for the ids {given.loc[twice, 'id'][:5].tolist()}. Keep "
+            f"one."
+        )
+    wide = given.pivot(index="id", columns=coder, values=label)
+    if not (wide.notna().sum(axis=1) >= 2).any():
+        raise InputError(
+            f"no post was coded by two coders: expected some that are shared, got "
+            f"{wide.shape[1]} coders of {len(wide)} posts. Let two code the same posts."
+        )
+    return wide
+
+
+def _with_interval(row: Any) -> str:
+    if np.isnan(row.value):
+        return "undefined: one label"
+    return f"{row.value:.3f} [{row.low:.2f}, {row.high:.2f}]"
