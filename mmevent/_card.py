@@ -152,7 +152,7 @@ def _estimate(detector: EventDetector) -> str:
 
 
 def _branches(detector: EventDetector, encoders: list[dict[str, Any]]) -> str:
-    used = (detector.text_, detector.image_)
+    used = (detector.text_, detector.image_, detector.second_stage_)
     parts = [
         _bullets(
             f"`{name}`: {type(branch).__name__}"

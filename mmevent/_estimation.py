@@ -162,6 +162,17 @@ def _with_second(
         Task(task.train[np.isin(task.train, kept)], task.test)
         for task in (*folds, *([last] if last else []))
     ]
+    if not all(_has_both(job.labels.event[task.train]) for task in tasks):
+        if job.second.only_if_better:
+            return evidence
+        raise InputError(
+            f"the second stage has nothing to tell apart in some fold: expected events "
+            f"and others among the {len(kept)} posts that stage 1 flags, in every "
+            f"training part. Code more look-alikes, use fewer folds, or "
+            f"second_stage='auto', which goes on with one stage. With ForwardInTime "
+            f"the earliest posts are never flagged, since no fold tests them: use "
+            f"grouped folds."
+        )
     results = run_tasks(
         {TEXT: job.second.branch},
         job.material,
@@ -172,6 +183,10 @@ def _with_second(
         verbose=job.verbose,
     )
     return evidence.with_second(to_evidence(merge(results), job.material).p_text)
+
+
+def _has_both(event: NDArray[np.bool_]) -> bool:
+    return bool(event.any() and not event.all())
 
 
 def _second_rule(systems: Mapping[str, System]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Sample:
         folds.check()
         return folds
 
-    def notes(self, text: Any, image: Any) -> list[str]:
+    def notes(self, texts: Sequence[Any], image: Any) -> list[str]:
         """Return what an estimate must say; warn where no image is usable."""
         statuses = self.prepared.images.statuses
         broken = statuses[statuses != "ok"]
@@ -108,7 +108,8 @@ class Sample:
                     stacklevel=3,
                 )
         if any(
-            is_frozen(branch) for branch in (text, *dict(named_images(image)).values())
+            is_frozen(branch)
+            for branch in (*texts, *dict(named_images(image)).values())
         ):
             notes.append("assumes that the frozen branch never saw these posts.")
         return notes

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta
+from scipy.stats import hypergeom
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from mmevent._strata import Strata
 
     FloatArray = NDArray[np.float64]
 
@@ -33,8 +31,18 @@ class Figure(NamedTuple):
     high: float
 
 
+class Counts(NamedTuple):
+    """Posts of a domain in each stratum, and what was found among the coded ones."""
+
+    size: FloatArray
+    flagged: NDArray[np.bool_]
+    coded: FloatArray
+    events: FloatArray
+    guess: FloatArray  # share of events where none of the domain's posts are coded
+
+
 class Shares(NamedTuple):
-    """Shares of events in strata, of which n posts each are coded, with intervals."""
+    """Shares of events in strata, with their intervals."""
 
     size: FloatArray
     p: FloatArray
@@ -42,10 +50,13 @@ class Shares(NamedTuple):
     high: FloatArray
 
     @classmethod
-    def of(cls, strata: Strata, n: FloatArray, k: FloatArray) -> Shares:
-        """Take the exact intervals of k events among n posts of each stratum."""
-        size = strata.size.astype(np.float64)
-        return cls(size, k / n, *_exact(k, n, size))
+    def of(cls, counts: Counts) -> Shares:
+        """Take the exact interval of each stratum; [0, 1] where none is coded."""
+        size, n, k = counts.size, counts.coded, counts.events
+        p = np.where(n > 0, k / np.maximum(n, 1), counts.guess)
+        ends = [exact_interval(*row) for row in zip(k, n, size, strict=True)]
+        low, high = np.array(ends).T
+        return cls(size, p, low, high)
 
     def interval(self, weight: FloatArray) -> tuple[float, float]:
         """Interval of a weighted sum of the shares."""
@@ -73,57 +84,87 @@ class Shares(NamedTuple):
         return end(0), end(1)
 
 
-def figures(
-    strata: Strata, n: FloatArray, k: FloatArray, n_flagged: float
-) -> list[Figure]:
-    """Give the figures of the events of a domain, and of the posts flagged in it.
-
-    `n` posts of each stratum are coded; `k` of them are events of the domain.
-    """
-    shares, flagged = Shares.of(strata, n, k), strata.flagged
+def figures(counts: Counts) -> list[Figure]:
+    """Give the figures of a domain; NaN where no post that they are about is coded."""
+    shares, flagged = Shares.of(counts), counts.flagged
     size = shares.size
+    n_flagged = float(size[flagged].sum())
     found = float((size * shares.p)[flagged].sum())
     total = float((size * shares.p).sum())
     low, high = shares.interval(size)
     events = Figure("n_events", total, max(low, 0.0), min(high, float(size.sum())))
     precision = Figure("precision", np.nan, np.nan, np.nan)
+    seen = counts.coded[flagged].sum() > 0
     if n_flagged:
         low, high = shares.interval(np.where(flagged, size / n_flagged, 0.0))
-        precision = Figure(
-            "precision", found / n_flagged, max(low, 0.0), min(high, 1.0)
-        )
+        value = found / n_flagged if seen else np.nan
+        precision = Figure("precision", value, max(low, 0.0), min(high, 1.0))
     recall = shares.ratio(lambda r: np.where(flagged, 1 - r, -r) * size, lambda r: 0.0)
     f1 = shares.ratio(
         lambda f: np.where(flagged, 2 - f, -f) * size, lambda f: f * n_flagged
     )
+    some = counts.events.sum() > 0
     return [
         events,
         precision,
-        Figure("recall", found / total if total else np.nan, *recall),
-        Figure("f1", 2 * found / (n_flagged + total) if total else np.nan, *f1),
+        Figure("recall", found / total if some else np.nan, *recall),
+        Figure("f1", 2 * found / (n_flagged + total) if some else np.nan, *f1),
     ]
 
 
-def effective_size(strata: Strata, n: FloatArray, k: FloatArray) -> float:
-    """Size of a simple random sample with as narrow an interval of the events."""
-    shares = Shares.of(strata, n, k)
-    size = shares.size
-    share = float((size * shares.p).sum() / size.sum())
-    low, high = shares.interval(size / size.sum())
-    reach = (high - low) / 2
-    worth = share * (1 - share) * 1.96**2 / reach**2 if reach else size.sum()
-    return float(min(worth, size.sum()))
+def effective_size(counts: Counts) -> float:
+    """Size of a simple random sample with as narrow an interval of the events.
+
+    NaN where no coded post is an event, or all are.
+    """
+    shares = Shares.of(counts)
+    n_posts = float(shares.size.sum())
+    share = float((shares.size * shares.p).sum() / n_posts)
+    low, high = shares.interval(shares.size / n_posts)
+    if not 0 < share < 1:
+        return np.nan
+    if high <= low:
+        return n_posts
+
+    def width(n: float) -> float:
+        ends = exact_interval(share * n, n, n_posts)
+        return ends[1] - ends[0] - (high - low)
+
+    sizes = np.unique(np.geomspace(2, n_posts, 60).astype(int))
+    enough = [n for n in sizes if width(float(n)) <= 0]
+    return float(enough[0]) if enough else n_posts
 
 
-def _exact(
-    k: FloatArray, n: FloatArray, size: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Clopper-Pearson intervals; a finite stratum makes its posts count for more."""
-    tail, p = (1 - LEVEL) / 2, k / n
-    whole = n >= size
-    worth = n * (size - 1) / np.where(whole, 1.0, size - n)
-    events = p * worth
-    with np.errstate(invalid="ignore"):
-        low = np.where(p > 0, beta.ppf(tail, events, worth - events + 1), 0.0)
-        high = np.where(p < 1, beta.ppf(1 - tail, events + 1, worth - events), 1.0)
-    return np.where(whole, p, low), np.where(whole, p, high)
+def exact_interval(k: float, n: float, size: float) -> tuple[float, float]:
+    """Return the Clopper-Pearson interval of a share in a finite stratum.
+
+    It has the numbers of events for which k or more, and k or fewer, of n posts are
+    events with a chance above 2.5%. Where k is a mean of codings and no whole number,
+    the ends are those between its neighbours'.
+    """
+    below, above = np.floor(k), np.ceil(k)
+    if below != above:
+        share = k - below
+        pairs = exact_interval(below, n, size), exact_interval(above, n, size)
+        low, high = (
+            float((1 - share) * a + share * b) for a, b in zip(*pairs, strict=True)
+        )
+        return low, high
+    if n == 0 or size == 0:
+        return 0.0, 1.0
+    tail = (1 - LEVEL) / 2
+    least, most = int(k), int(size - n + k)
+    low = _first(lambda K: hypergeom.sf(k - 1, size, K, n) > tail, least, most)
+    high = _first(lambda K: hypergeom.cdf(k, size, K, n) <= tail, least, most + 1) - 1
+    return low / size, high / size
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """Return the least number from low on for which a rising condition holds."""
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low

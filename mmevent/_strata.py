@@ -49,6 +49,7 @@ def stratify(audit: pd.DataFrame) -> Strata:
     if "probability" in audit:
         p = audit["probability"].to_numpy(float)
         guess = np.array([p[rows].mean() for rows in of])
+        guess = np.clip(guess, _GUESS[-1], 1 - _GUESS[-1])
     return Strata(stratum, size, np.array([flagged[rows[0]] for rows in of]), guess)
 
 

@@ -43,6 +43,20 @@ def check_labels(
     return np.asarray(labels == positive, dtype=bool), classes, positive
 
 
+def check_known_labels(
+    y: ArrayLike, n_posts: int, classes: NDArray[Any], positive: Any
+) -> NDArray[np.bool_]:
+    """Return which held-out posts are events; one class alone is fine."""
+    labels = as_labels(y, n_posts)
+    known = np.isin(labels, classes)
+    if not known.all():
+        raise InputError(
+            f"y has other labels than the training: expected {classes.tolist()}, got "
+            f"{labels[~known][:5].tolist()}. Code the held-out posts alike."
+        )
+    return np.asarray(labels == positive, dtype=bool)
+
+
 def check_stage1(
     y_stage1: ArrayLike | None, event: NDArray[np.bool_], ids: NDArray[Any]
 ) -> NDArray[np.float64] | None:

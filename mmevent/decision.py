@@ -110,7 +110,9 @@ def choose_threshold(
     fallback procedure (Wiens 2003): a test that rejects hands its level on to the next.
     The first threshold, which flags just more than enough to reject at all, has most
     of the 5%; wherever the number of groups has doubled, a share of the rest begins
-    anew. This is learn-then-test (Angelopoulos et al. 2021, section 2). Scores must not
+    anew. Of each group the post with the middle score counts; where the precision over
+    all posts is below P, a higher threshold of those is taken. This is learn-then-test
+    (Angelopoulos et al. 2021, section 2). Scores must not
     have seen the labels: on out-of-fold scores, whose rule saw them, the confidence is
     approximate.
 
@@ -153,6 +155,11 @@ def choose_threshold(
         )
     if kind in ("precision", "recall"):
         group = np.arange(len(s)) if groups is None else np.asarray(groups)
+        if group.shape != s.shape:
+            raise InputError(
+                f"groups do not fit the scores: expected one for each of {len(s)} "
+                f"posts, got shape {group.shape}. Pass those of the same posts."
+            )
         return _assured(kind, value, s, event, group)
     side = Side.of(s, event)
     if criterion == "smooth":
@@ -193,14 +200,14 @@ def share_of_budget(policy: object, n_posts: int, corpus_size: int | None) -> in
     n = budget_of(policy)
     assert n is not None
     whole = isinstance(corpus_size, (int, np.integer)) and corpus_size >= n_posts
-    if not whole or n * n_posts < corpus_size:  # type: ignore[operator]
+    if not whole or 2 * n * n_posts <= corpus_size:  # type: ignore[operator]
         raise InputError(
             f"policy={policy!r} is for a whole corpus, of which {n_posts} posts are "
             f"tested: expected corpus_size, the number of its posts, so that one of "
             f"them or more can be flagged, got {corpus_size!r}. Pass corpus_size= "
             f"(--corpus-size on the command line), or use another policy."
         )
-    return n * n_posts // int(corpus_size)  # type: ignore[arg-type]
+    return round(n * n_posts / int(corpus_size))  # type: ignore[arg-type]
 
 
 def check_policy(policy: object) -> None:
@@ -294,7 +301,14 @@ def _assured(
     side = Side.of(score, event)
     rows = np.flatnonzero(event) if kind == "recall" else np.arange(len(score))
     rows = rows[_one_per_group(score[rows], group[rows])]
-    find = _lowest_precise if kind == "precision" else _highest_recalling
+
+    def find(s: FloatArray, y: NDArray[np.bool_], share: float) -> float | None:
+        if kind == "recall":
+            return _highest_recalling(s, y, share)
+        edges = _precise_edges(s, y, share)
+        kept = [e for e in edges if event[score >= e].mean() >= share]
+        return min(kept, default=None)
+
     edge = find(score[rows], event[rows], target)
     if edge is not None:
         return _threshold_at(side, int(np.searchsorted(-side.values, -edge)) + 1)
@@ -327,17 +341,19 @@ def _one_per_group(score: FloatArray, group: NDArray[Any]) -> NDArray[np.intp]:
     return middle
 
 
-def _lowest_precise(
+def _precise_edges(
     score: FloatArray, event: NDArray[np.bool_], target: float
-) -> float | None:
-    """Return the least score down to which the precision is assured, if any."""
+) -> list[float]:
+    """Return the scores down to which the precision is assured."""
     side = Side.of(score, event)
     level = 1.0 - CONFIDENCE
     enough = int(np.ceil(np.log(level) / np.log(target)))  # to reject, if all are true
-    first = target ** (enough + 1)
+    first = target ** (enough + 1)  # a little is left for the later starts
     cuts: list[int] = []
     starts: list[int] = []
-    n = enough + 1
+    if side.flagged[-1] > enough:
+        enough += 1
+    n = enough
     while n <= side.flagged[-1]:
         cuts.append(int(np.searchsorted(side.flagged, n)))
         if n >= 2 * (side.flagged[starts[-1]] if starts else 1):
@@ -346,12 +362,12 @@ def _lowest_precise(
     shares = dict.fromkeys(starts[1:], (level - first) / max(len(starts) - 1, 1))
     if starts:
         shares[starts[0]] = first if len(starts) > 1 else level
-    found, carried = None, 0.0
+    found, carried = [], 0.0
     for cut in cuts:
         carried += shares.get(cut, 0.0)
         n, true = int(side.flagged[cut]), int(side.true[cut])
         if carried > 0 and binom.sf(true - 1, n, target) <= carried:
-            found = float(side.edge(cut))
+            found.append(float(side.edge(cut)))
         else:
             carried = 0.0
     return found

@@ -26,7 +26,7 @@ from mmevent._second import asked_for, fit_stages
 from mmevent._systems import tune_first
 from mmevent._trainable import is_fine_tuned
 from mmevent._validation import (
-    as_labels,
+    check_known_labels,
     check_labels,
     check_n_jobs,
     check_seed,
@@ -305,7 +305,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.label_name_ = None if column is None else str(column)
         seed, kind = self._seed(), self._kind()
         folds = self._folds(sample, seed, kind)
-        notes = sample.notes(self.text, self.image)
+        notes = sample.notes(self._unfitted_texts(seed), self.image)
         with shared_memo():
             self._fit_branches(sample, seed)
             evidence, fold, run = estimate(self._job(sample, seed), folds, kind)
@@ -419,7 +419,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             See :func:`mmevent.decision.choose_threshold`. It is applied to the
             out-of-fold scores of the fit.
         holdout : tuple of (posts, y) or None, default=None
-            Labelled posts to apply it to instead. The detector has not seen them, so
+            Labelled posts to apply it to instead; with a column `group` if some belong
+            together. The detector has not seen them, so
             that the confidence of a precision or a recall is exact.
 
         Returns
@@ -580,10 +581,17 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     def _second(self, seed: int | None = None) -> SecondStage | None:
         return asked_for(self.second_stage, self.text, seed=seed, verbose=self.verbose)
 
+    def _unfitted_texts(self, seed: int | None) -> list[Any]:
+        """Return the text branches of both stages."""
+        second = self._second(seed)
+        return [self.text, *([] if second is None else [second.branch])]
+
     def _fit_branches(self, sample: Sample, seed: int) -> None:
         """Fit each branch on all posts; the encoders see every item here, once."""
         everything = np.arange(len(sample.prepared))
         self.branches_: dict[str, Any] = {}
+        for branch in self._unfitted_texts(seed):
+            check_frozen_parts(branch, self._coding().tolist())
         for name, branch in self._unfitted(seed).items():
             check_frozen_parts(branch, self._coding().tolist())
             side = sample.prepared.material.side(name)
@@ -604,9 +612,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 "with usable images, got none. Check the columns and image_root."
             )
 
-    def _job(
-        self, sample: Sample, seed: int | None, *, corpus_size: int | None = None
-    ) -> Job:
+    def _job(self, sample: Sample, seed: int | None) -> Job:
         unfitted = self._unfitted(seed)
         return Job(
             branches={n: unfitted[n] for n in self.branches_ if n != SECOND},
@@ -615,7 +621,6 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             second=self._second(seed),
             search=self._search(seed),
             policy=plain_policy(self.policy),
-            corpus_size=corpus_size,
             calibration="isotonic-forced"
             if self.calibration == "isotonic"
             else self.calibration,
@@ -722,7 +727,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 f"expected none that shares a text or an image with them. Leave them "
                 f"out."
             )
-        event = as_labels(y, len(audit)) == self.pos_label_
+        check_some(len(audit), "choose a policy")
+        event = check_known_labels(y, len(audit), self.classes_, self.pos_label_)
         sample = Sample.of(prepared, event, None)
         return [audit["score"], event, sample.labels.group]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +15,16 @@ from mmevent._estimation import Run, estimate
 from mmevent._folds import ForwardInTime
 from mmevent._sample import Sample
 from mmevent._systems import BOTH, FUSED, STAGE_1, System, cut, fit_systems
-from mmevent._validation import as_labels, check_groups, check_some
+from mmevent._validation import check_groups, check_known_labels, check_some
 from mmevent.calibration import cases_of
+from mmevent.decision import budget_of
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
     from mmevent._folds import Folds
     from mmevent._prepared import Prepared
@@ -46,7 +48,8 @@ def evaluate(
     """Estimate how well a fitted detector does, out of sample.
 
     On the posts that it was fitted on, the whole of the fit is repeated with folds
-    of other seeds. On other posts, the fitted detector predicts them once.
+    of other seeds, under the policy that is set now. On other posts, the fitted
+    detector predicts them once.
 
     Parameters
     ----------
@@ -96,6 +99,11 @@ def evaluate(
     'held out'
     """
     check_is_fitted(detector)
+    if corpus_size is not None and budget_of(detector.policy_) is None:
+        raise InputError(
+            f"corpus_size={corpus_size!r} is for a budget: expected the policy "
+            f"'budget=N', got {detector.policy_!r}. Leave it out, or set that policy."
+        )
     prepared = detector._read(posts)
     check_some(len(prepared), "evaluate")
     if held_out:
@@ -133,11 +141,12 @@ def _again(
     with shared_memo():
         detector._encode(prepared)
         for seed, folds in zip(seeds, by_seed, strict=True):
-            job = detector._job(sample, seed, corpus_size=corpus_size)
+            job = detector._job(sample, seed)
+            job = replace(job, policy=detector.policy_, corpus_size=corpus_size)
             run = estimate(job, folds, kind)[2]
             assert run is not None
             runs.append(run)
-    notes = sample.notes(detector.text, detector.image)
+    notes = sample.notes(detector._unfitted_texts(None), detector.image)
     return sample.summary(runs, folds, kind=kind, notes=notes, verbose=detector.verbose)
 
 
@@ -203,7 +212,7 @@ def _held_out(
     corpus_size: int | None,
 ) -> Estimate:
     """Predict posts that the fit never saw, once."""
-    event = _events(detector, y, len(prepared))
+    event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
     given = check_groups(groups, len(prepared))
     training = set(detector.training_keys_)
     direct = np.array([not training.isdisjoint(keys) for keys in prepared.keys])
@@ -230,19 +239,6 @@ def _held_out(
         notes=notes,
         verbose=detector.verbose,
     )
-
-
-def _events(detector: EventDetector, y: ArrayLike, n_posts: int) -> NDArray[np.bool_]:
-    """Which held-out posts are events; one class alone is fine."""
-    labels = as_labels(y, n_posts)
-    known = np.isin(labels, detector.classes_)
-    if not known.all():
-        raise InputError(
-            f"y has other labels than the training: expected "
-            f"{detector.classes_.tolist()}, got {labels[~known][:5].tolist()}. Code "
-            f"the held-out posts alike."
-        )
-    return np.asarray(labels == detector.pos_label_, dtype=bool)
 
 
 def _held_out_run(

@@ -373,5 +373,5 @@ def _find_encoders(
             detector.text = TextClassifier(**settings)
         if isinstance(detector.image, str):
             detector.image = ImageClassifier(**settings)
-    parameters = [detector.text, detector.image]
+    parameters = [detector.text, detector.image, detector.second_stage]
     point_to_folders(detector.branches_, parameters, encoders, root)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmevent._shares import effective_size, figures
+from mmevent._shares import Counts, effective_size, figures
 from mmevent._strata import MIN_A_STRATUM, Strata, allocate, stratify
 from mmevent.exceptions import InputError
+from mmevent.posts import parse_created_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,8 +123,8 @@ def expected_widths(audit: pd.DataFrame, n: int) -> dict[str, float]:
     """
     strata = stratify(_checked(audit))
     count = allocate(strata, _checked_size(n, strata)).astype(float)
-    n_flagged = float(strata.size[strata.flagged].sum())
-    rows = figures(strata, count, strata.guess * count, n_flagged)
+    size, events = strata.size.astype(float), strata.guess * count
+    rows = figures(Counts(size, strata.flagged, count, events, strata.guess))
     return {row.figure: row.high - row.low for row in rows}
 
 
@@ -139,7 +140,8 @@ class CorpusEstimate:
     n_posts, n_flagged, n_coded : int
         Posts of the corpus, those of them that are flagged, and those coded by hand.
     effective_sample_size : float
-        Size of a simple random sample that would say as much of the number of events.
+        Size of a simple random sample that would say as much of the number of events;
+        NaN where no coded post is an event.
     notes : list of str
         What a reader must know beside the figures.
 
@@ -166,15 +168,23 @@ class CorpusEstimate:
     def to_json(self) -> str:
         """Return everything as JSON; what is undefined is null."""
         table = json.loads(self.table.to_json(orient="records", double_precision=15))
-        return json.dumps({**vars(self), "table": table}, indent=2, allow_nan=False)
+        size = self.effective_sample_size
+        known = {
+            "table": table,
+            "effective_sample_size": None if size != size else size,
+        }
+        return json.dumps({**vars(self), **known}, indent=2, allow_nan=False)
 
     def __str__(self) -> str:
         lines = [
             f"{self.n_posts:,} posts, {self.n_flagged:,} flagged, {self.n_coded:,} "
             f"coded by hand; 95% intervals in brackets",
-            f"For the number of events the sample says as much as "
-            f"{self.effective_sample_size:,.0f} posts drawn at random",
         ]
+        if not np.isnan(self.effective_sample_size):
+            lines.append(
+                f"For the number of events the sample says as much as about "
+                f"{self.effective_sample_size:,.0f} posts drawn at random"
+            )
         wide = {
             name: {row.figure: _readable(row) for row in rows.itertuples()}
             for name, rows in self.table.groupby("group", sort=False)
@@ -225,11 +235,11 @@ def estimate_corpus(
     of events is the sum of N_h k_h / n_h. A weighted sum of shares, with weights c_h,
     has the interval from S - sqrt(sum (c_h (p_h - l_h))²) to S + sqrt(sum (c_h (u_h -
     p_h))²), where l_h and u_h are the ends of the stratum's exact (Clopper-Pearson)
-    interval, which change places where c_h is below 0. The exact interval is that of
-    n_h (N_h - 1) / (N_h - n_h) posts, since the corpus is finite. A recall is at least
-    r where the events that are flagged, times 1 - r, minus those that are not, times r,
-    are at least 0: its interval has the r for which the interval of that sum has 0 in
-    it. F1 is treated alike.
+    interval, which change places where c_h is below 0; it is that of the hypergeometric
+    distribution, since the corpus is finite. In a group, N_h, n_h and k_h are the
+    group's. A recall is at least r where the events that are flagged, times 1 - r,
+    minus those that are not, times r, are at least 0: its interval has the r for which
+    the interval of that sum has 0 in it. F1 is treated alike.
 
     References
     ----------
@@ -253,27 +263,41 @@ def estimate_corpus(
     """
     strata = stratify(_checked(audit))
     rows, share = _checked_codes(audit, coded, label, strata)
+    n_strata = len(strata.size)
     stratum = strata.stratum[rows]
-    n = np.bincount(stratum, minlength=len(strata.size)).astype(float)
+    n = np.bincount(stratum, minlength=n_strata).astype(float)
+    guess = np.bincount(stratum, share, minlength=n_strata) / n
+
+    def counts_of(inside: NDArray[np.bool_]) -> Counts:
+        kept, chosen = inside & (strata.stratum >= 0), inside[rows]
+        of = {"minlength": n_strata}
+        return Counts(
+            np.bincount(strata.stratum[kept], **of).astype(float),
+            strata.flagged,
+            np.bincount(stratum[chosen], **of).astype(float),
+            np.bincount(stratum[chosen], share[chosen], **of),
+            guess,
+        )
+
     table = []
     domains = {"all": np.ones(len(audit), dtype=bool), **_domains(audit, by, period)}
     for name, inside in domains.items():
-        k = np.bincount(stratum, share * inside[rows], minlength=len(n))
-        flagged = inside & (audit["margin"].to_numpy() >= 0) & (strata.stratum >= 0)
-        of = {"group": name, "n_coded": int(inside[rows].sum())}
-        found = figures(strata, n, k, float(flagged.sum()))
-        table += [{**of, **row._asdict()} for row in found]
-    everything = np.bincount(stratum, share, minlength=len(n))
+        counts = counts_of(inside)
+        of = {"group": name, "n_coded": int(counts.coded.sum())}
+        table += [{**of, **row._asdict()} for row in figures(counts)]
     n_seen = int((strata.stratum < 0).sum())
     notes = []
     if n_seen:
-        notes.append(f"{n_seen:,} posts that were seen in training are in no figure.")
+        notes.append(
+            f"{n_seen:,} posts that share a text or an image with training posts are "
+            f"in no figure."
+        )
     return CorpusEstimate(
         table=pd.DataFrame(table),
         n_posts=int(strata.size.sum()),
         n_flagged=int(strata.size[strata.flagged].sum()),
         n_coded=len(rows),
-        effective_sample_size=effective_size(strata, n, everything),
+        effective_sample_size=effective_size(counts_of(domains["all"])),
         notes=notes,
     )
 
@@ -295,7 +319,7 @@ def _domains(
                 f"period={period!r} is not known: expected one of "
                 f"{', '.join(letters)}. Pass one of them."
             )
-        times = pd.to_datetime(audit["created_at"], utc=True).dt.tz_localize(None)
+        times = parse_created_at(audit).dt.tz_localize(None)
         cut = times.dt.to_period(letters[period]).astype(str)
         domains |= {v: (cut == v).to_numpy() for v in sorted(cut.unique())}
     return domains
@@ -372,7 +396,7 @@ def _checked_codes(
     drawn = coded.groupby(rows)[_PROBABILITY].first()
     stratum = strata.stratum[share.index]
     count = np.bincount(stratum, minlength=len(strata.size))
-    if not np.allclose(drawn, (count / strata.size)[stratum], rtol=1e-3):
+    if (np.rint(drawn * strata.size[stratum]) != count[stratum]).any():
         raise InputError(
             f"the sample is not whole: expected as many posts of each stratum as its "
             f"{_PROBABILITY} says, got {count.tolist()} of {strata.size.tolist()}. "

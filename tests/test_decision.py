@@ -211,6 +211,19 @@ def test_copies_of_a_post_are_no_more_evidence_than_one() -> None:
         choose_threshold("precision>=0.9", score, event, groups=event)
 
 
+def test_one_large_group_cannot_hide_behind_many_small_ones() -> None:
+    score = np.r_[np.linspace(0.9, 0.8, 300), np.linspace(0.85, 0.75, 500)]
+    event = np.arange(800) < 300
+    group = np.r_[np.arange(300), np.full(500, 300)]
+    threshold = choose_threshold("precision>=0.9", score, event, groups=group)
+    assert event[score >= threshold].mean() >= 0.9
+
+
+def test_groups_of_other_posts_are_refused() -> None:
+    with pytest.raises(InputError, match="groups do not fit the scores"):
+        choose_threshold("precision>=0.9", *make(20), groups=np.arange(5))
+
+
 def test_a_recall_is_assured_on_these_posts() -> None:
     score, event = make(1000)
     threshold = choose_threshold("recall>=0.8", score, event)
@@ -244,6 +257,7 @@ def test_a_budget_has_no_threshold_before_posts_are_predicted() -> None:
 
 def test_a_budget_is_shared_by_the_size_of_the_corpus() -> None:
     assert share_of_budget("budget=500", 200, 10_000) == 10
+    assert share_of_budget("budget=500", 399, 100_000) == 2
     for size in (None, 100, 1_000_000, 2.5):
         with pytest.raises(InputError, match="expected corpus_size"):
             share_of_budget("budget=500", 200, size)

@@ -878,6 +878,8 @@ def test_a_policy_can_be_chosen_on_posts_that_were_held_out(
     assert detector.threshold_ == choose_threshold("recall>=0.5", score, y)
     detector.set_policy("f1", holdout=(posts, y))
     assert detector.threshold_ == choose_threshold("f1", score, y)
+    with pytest.raises(InputError, match="y has other labels than the training"):
+        detector.set_policy("f1", holdout=(posts, np.where(y == 1, "yes", "no")))
     with pytest.raises(InputError, match="78 of 80 held-out posts were training posts"):
         detector.set_policy("f1", holdout=data)
 
@@ -907,6 +909,10 @@ def test_a_budget_has_an_estimate_where_the_corpus_is_known(
     flagged = evaluate(detector, posts, y, corpus_size=8000).to_frame()["n_flagged"]
     assert flagged["flag all"] == 80
     assert flagged.drop("flag all").between(1, 8).all()
+    detector.set_policy("f1")
+    assert evaluate(detector, posts, y).to_frame().loc["fused", "n_flagged"] > 10
+    with pytest.raises(InputError, match="corpus_size=8000 is for a budget"):
+        evaluate(detector, posts, y, corpus_size=8000)
     with pytest.raises(InputError, match=r"cannot be made with policy='budget=800'"):
         detector.set_params(estimate="nested").fit(posts, y)
 

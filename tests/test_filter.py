@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import mmevent
-from mmevent import EventDetector, FalsePositiveFilter, evaluate
+from mmevent import EventDetector, FalsePositiveFilter, ForwardInTime, evaluate
 from mmevent.exceptions import InputError, MmeventWarning
 from mmevent.filter import TwoStageRule, threshold_of, tune_two_stages
 from mmevent.synthetic import demo_branches, make_posts
@@ -324,6 +325,28 @@ def test_nothing_to_tell_apart_is_said(settings: dict[str, Any]) -> None:
         detector.fit(posts, y)
     with pytest.warns(MmeventWarning, match="works without it"):
         detector.set_params(second_stage="auto").fit(posts, y)
+
+
+def test_folds_that_leave_posts_untested_are_refused(
+    labelled: Labelled, settings: dict[str, Any]
+) -> None:
+    posts, y, stage1 = labelled
+    times = pd.date_range("2024-01-01", periods=len(posts)).astype(str)
+    dated = posts.assign(created_at=times)
+    detector = EventDetector(**settings | {"cv": ForwardInTime(2)})
+    with pytest.raises(InputError, match="With ForwardInTime the earliest posts"):
+        detector.fit(dated, y, y_stage1=stage1)
+
+
+def test_a_frozen_second_stage_is_noted(
+    labelled: Labelled, settings: dict[str, Any]
+) -> None:
+    posts, y, stage1 = labelled
+    frozen = FrozenEstimator(words().fit(posts["text"], y))
+    second = FalsePositiveFilter(text=frozen)
+    detector = EventDetector(**settings | {"second_stage": second})
+    notes = detector.fit(posts, y, y_stage1=stage1).estimate_.notes
+    assert any("assumes that the frozen branch" in note for note in notes)
 
 
 def test_a_second_stage_needs_texts(settings: dict[str, Any]) -> None:
