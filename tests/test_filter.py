@@ -321,9 +321,7 @@ def test_nothing_to_tell_apart_is_said(settings: dict[str, Any]) -> None:
     posts = pd.concat([posts, pd.DataFrame({"text": [f"tea v{i}" for i in range(20)]})])
     y = np.repeat([1, 0], 20)
     detector = EventDetector(**settings | {"estimate": None})
-    with pytest.raises(
-        InputError, match="nothing to tell apart in some fold"
-    ):
+    with pytest.raises(InputError, match="nothing to tell apart in some fold"):
         detector.fit(posts, y)
     with pytest.warns(MmeventWarning, match="works without it"):
         detector.set_params(second_stage="auto").fit(posts, y)
