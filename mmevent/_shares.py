@@ -130,9 +130,7 @@ def effective_size(counts: Counts) -> float:
         ends = exact_interval(share * n, n, n_posts)
         return ends[1] - ends[0] - (high - low)
 
-    sizes = np.unique(np.geomspace(2, n_posts, 60).astype(int))
-    enough = [n for n in sizes if width(float(n)) <= 0]
-    return float(enough[0]) if enough else n_posts
+    return float(_first(lambda n: width(float(n)) <= 0, 2, int(n_posts)))
 
 
 def exact_interval(k: float, n: float, size: float) -> tuple[float, float]:

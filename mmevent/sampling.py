@@ -270,12 +270,11 @@ def estimate_corpus(
 
     def counts_of(inside: NDArray[np.bool_]) -> Counts:
         kept, chosen = inside & (strata.stratum >= 0), inside[rows]
-        of = {"minlength": n_strata}
         return Counts(
-            np.bincount(strata.stratum[kept], **of).astype(float),
+            np.bincount(strata.stratum[kept], minlength=n_strata).astype(float),
             strata.flagged,
-            np.bincount(stratum[chosen], **of).astype(float),
-            np.bincount(stratum[chosen], share[chosen], **of),
+            np.bincount(stratum[chosen], minlength=n_strata).astype(float),
+            np.bincount(stratum[chosen], share[chosen], minlength=n_strata),
             guess,
         )
 
