@@ -265,8 +265,11 @@ def estimate_corpus(
     rows, share = _checked_codes(audit, coded, label, strata)
     n_strata = len(strata.size)
     stratum = strata.stratum[rows]
-    n = np.bincount(stratum, minlength=n_strata).astype(float)
-    guess = np.bincount(stratum, share, minlength=n_strata) / n
+
+    def totals(place: IntArray, values: FloatArray) -> FloatArray:
+        return np.bincount(place, values, minlength=n_strata).astype(np.float64)
+
+    guess = totals(stratum, share) / np.bincount(stratum, minlength=n_strata)
 
     def counts_of(inside: NDArray[np.bool_]) -> Counts:
         kept, chosen = inside & (strata.stratum >= 0), inside[rows]
@@ -274,7 +277,7 @@ def estimate_corpus(
             np.bincount(strata.stratum[kept], minlength=n_strata).astype(float),
             strata.flagged,
             np.bincount(stratum[chosen], minlength=n_strata).astype(float),
-            np.bincount(stratum[chosen], share[chosen], minlength=n_strata),
+            totals(stratum[chosen], share[chosen]),
             guess,
         )
 
