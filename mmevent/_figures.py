@@ -224,13 +224,12 @@ def _brier(
     if not p:
         return []
     y, resampling = event[tested], Resampling(cluster[tested])
-    total = resampling.sums(np.ones(len(y)))
     errors = {
         "calibrated": np.mean([(one - y) ** 2 for one in p], axis=0),
         "prevalence for all": (y.mean() - y) ** 2,
     }
     return [
-        {"probabilities": name, **_named(resampling, resampling.sums(error) / total)}
+        {"probabilities": name, **_mean(resampling, error)}
         for name, error in errors.items()
     ]
 
@@ -254,8 +253,7 @@ def _reliability(
     for k in np.unique(place):
         rows = place == k
         resampling = Resampling(group[rows])
-        total = resampling.sums(np.ones(int(rows.sum())))
-        share = _named(resampling, resampling.sums(y[rows]) / total)
+        share = _mean(resampling, y[rows])
         edge = 0.025 ** (1 / resampling.n_groups)  # exact where no resample differs
         if share["value"] == 0:
             share["high"] = 1 - edge
@@ -271,8 +269,10 @@ def _reliability(
     return table
 
 
-def _named(resampling: Resampling, values: NDArray[np.float64]) -> dict[str, float]:
-    interval = resampling.interval(values)
+def _mean(resampling: Resampling, values: NDArray[Any]) -> dict[str, float]:
+    """Mean of a value of each post, with its interval."""
+    total = resampling.sums(np.ones(len(values)))
+    interval = resampling.interval(resampling.sums(values) / total)
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 

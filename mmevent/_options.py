@@ -75,6 +75,13 @@ _QUIET = click.option(
 )
 
 
+_JSON = click.option(
+    "--json",
+    "json_path",
+    type=_PATH,
+    metavar="FILE",
+    help="Write all figures to this file too.",
+)
 _OUTPUT_TABLE = click.option(
     "-o",
     "--output",
@@ -352,13 +359,7 @@ EVALUATE = [
     _ID,
     _IMAGE_ROOT,
     _OUTSIDE,
-    click.option(
-        "--json",
-        "json_path",
-        type=_PATH,
-        metavar="FILE",
-        help="Write all figures to this file too.",
-    ),
+    _JSON,
     CACHE,
     _QUIET,
 ]
@@ -467,13 +468,7 @@ ESTIMATE = [
         type=click.Choice(["day", "week", "month", "year"]),
         help="Figures for each of these too, by the column created_at.",
     ),
-    click.option(
-        "--json",
-        "json_path",
-        type=_PATH,
-        metavar="FILE",
-        help="Write all figures to this file too.",
-    ),
+    _JSON,
     _QUIET,
 ]
 
