@@ -398,7 +398,8 @@ def _checked_codes(
     drawn = coded.groupby(rows)[_PROBABILITY].first()
     stratum = strata.stratum[share.index]
     count = np.bincount(stratum, minlength=len(strata.size))
-    if (np.rint(drawn * strata.size[stratum]) != count[stratum]).any():
+    expected = np.rint(drawn * strata.size[stratum])
+    if (count == 0).any() or (expected != count[stratum]).any():
         raise InputError(
             f"the sample is not whole: expected as many posts of each stratum as its "
             f"{_PROBABILITY} says, got {count.tolist()} of {strata.size.tolist()}. "

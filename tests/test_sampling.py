@@ -300,10 +300,21 @@ def without_a_row(sample: pd.DataFrame) -> pd.DataFrame:
         (lambda s: s.assign(event="yes"), r"got \['yes'\]"),
         (lambda s: s.assign(stratum=0), "drawn from other predictions"),
         (without_a_row, "the sample is not whole"),
+        (lambda s: s[s["stratum"] < 3], "the sample is not whole"),
         (lambda s: s.assign(event=s["event"].where(s.index > 2)), "3 posts of the sam"),
     ],
     ids=[
-        *("label", "probability", "stratum", "ids", "two", "words", "strata", "part"),
+        *(
+            "label",
+            "probability",
+            "stratum",
+            "ids",
+            "two",
+            "words",
+            "strata",
+            "part",
+            "low",
+        ),
         "missing",
     ],
 )
