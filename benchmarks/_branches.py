@@ -56,7 +56,7 @@ class OutOfFold:
         )
         sample = Sample.of(self.prepared, y.to_numpy() == 1, None)
         self.labels = sample.labels
-        self.event, self.group = self.labels
+        self.event, self.group = sample.labels.event, sample.labels.group
         self.tasks = sample.folds(5, None, seed).outer()
         self.fold = fold_numbers(self.tasks, len(posts))
         self.p_text: dict[str, FloatArray] = {}

@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import _common, make_page
+from benchmarks._branches import OutOfFold, tables, words
+from mmevent.synthetic import make_posts
 
 HEADER = {
     "commit": "0123456789ab",
@@ -87,6 +91,16 @@ def test_page_shows_command_table_notes_and_header() -> None:
 
 def test_page_without_results_says_so() -> None:
     assert "No result has been written yet." in make_page.render([])
+
+
+def test_branches_are_compared_on_the_same_folds() -> None:
+    posts, y, _ = make_posts(90, random_state=0)
+    of = OutOfFold(posts, pd.Series(y), None, seed=0)
+    of.add("words", text=words())
+    of.p_text["noise"] = np.random.default_rng(0).random(90)
+    figures, differences = tables(of.alone(), of, "noise", "Branches")
+    assert [row[0] for row in figures["rows"]] == ["words", "noise"]
+    assert differences["rows"][0][1] > 0
 
 
 def test_header_names_commit_versions_and_machine() -> None:
