@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmevent._branch_parameters import text_classifiers
-from mmevent.filter import TwoStageRule
+from mmevent.filter import TwoStageRule, first_of
 from mmevent.fusion import applied_rule
 
 if TYPE_CHECKING:
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
     from mmevent._prepared import Prepared
     from mmevent.tuning import Evidence, Rule
+
+
+COLUMNS = (
+    *("id", "prediction", "margin", "score", "rule", "p_text", "p_image", "n_images"),
+    *("n_usable", "best_image", "image_status", "text_truncated", "seen_in_training"),
+    *("stage", "p_text_2", "score_2", "probability"),
+)  # of any audit; the last four where there is a second stage, or a calibration
 
 
 def audit_table(
@@ -42,7 +49,7 @@ def audit_table(
         The fitted text branch.
     """
     score = rule.score(evidence)
-    first = rule.first if isinstance(rule, TwoStageRule) else rule
+    first = first_of(rule)
     pooled = evidence.pooled[first.image, first.pool]
     names, index = _source_names(prepared), prepared.posts.index
     best, statuses = _best_images(prepared, p_image, names), _statuses(prepared, names)
@@ -62,7 +69,7 @@ def audit_table(
         index=index,
     )
     if isinstance(rule, TwoStageRule):
-        flagged = first.score(evidence) >= first.threshold
+        flagged = rule.flagged(evidence)
         second = rule.second.score(evidence.second(first))
         table["stage"] = np.where(flagged, 2, 1)
         table["p_text_2"] = evidence.p_text_2

@@ -10,6 +10,7 @@ import click
 
 from mmevent._console import check_column, start_session, write_text
 from mmevent._options import AGREEMENT, ESTIMATE, SAMPLE, examples, takes
+from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +52,11 @@ def sample(
         write_table(drawn, output)
         if label_studio is not None:
             write_text(label_studio, _tasks(drawn))
+        n_open = round((1 / drawn["inclusion_probability"]).sum())
+        n_seen = len(audit) - n_open
+        but = f", without the {n_seen:,} that training saw" if n_seen else ""
         click.echo(
-            f"{n_posts:,} posts drawn from {len(audit):,}. If events are as frequent "
+            f"{n_posts:,} posts drawn from {n_open:,}{but}. If events are as frequent "
             f"as guessed, the 95% intervals will be this wide: number of events "
             f"{widths['n_events']:,.0f}, precision {widths['precision']:.2f}, recall "
             f"{widths['recall']:.2f}."
@@ -62,9 +66,23 @@ def sample(
 
 def _with_columns(drawn: pd.DataFrame, path: Path, posts: pd.DataFrame) -> pd.DataFrame:
     """Put the posts' own columns beside their ids."""
+    import pandas as pd
+
     check_column(path, posts, "id", "--posts")
-    others = [name for name in posts if name == "id" or name not in drawn]
-    return drawn.merge(posts[others], on="id", how="left", validate="one_to_one")
+    ids = posts["id"].astype(str)
+    wanted = ids[ids.isin(drawn["id"].astype(str))]
+    missing = drawn.loc[~drawn["id"].astype(str).isin(wanted), "id"]
+    if wanted.duplicated().any() or len(missing):
+        raise InputError(
+            f"{path.name} does not fit the predictions: expected one row for each of "
+            f"the {len(drawn)} posts drawn, got none for {len(missing)} "
+            f"{missing[:5].tolist()} and more for {int(wanted.duplicated().sum())} "
+            f"{wanted[wanted.duplicated()][:5].tolist()}. Pass the table that was "
+            f"predicted, with its column id."
+        )
+    others = posts.drop(columns=[name for name in posts if name in drawn])
+    beside = others.set_index(ids).loc[drawn["id"].astype(str)]
+    return pd.concat([drawn, beside.set_index(drawn.index)], axis=1)
 
 
 def _tasks(drawn: pd.DataFrame) -> str:
@@ -140,7 +158,7 @@ def agreement(
         labels = None
         if scheme is not None:
             labels = scheme.split("|")
-            coded[label] = coded[label].astype(str).where(coded[label].notna(), None)
+            coded[label] = coded[label].convert_dtypes().astype("string")
         found = measure(coded, label, coder=coder, labels=labels)
         click.echo(str(found))
         if disagreements is not None:

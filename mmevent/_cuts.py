@@ -88,6 +88,17 @@ def scores_and_events(
     return s, event
 
 
+def recalling(score: FloatArray, recall: float) -> float:
+    """Return the highest of the events' scores down to which this share of them lie."""
+    enough = int(np.ceil(recall * len(score) - GAIN_TIE))
+    return float(np.sort(score)[len(score) - enough])
+
+
+def has_both(event: NDArray[np.bool_]) -> bool:
+    """Whether there are events and others."""
+    return bool(event.any() and not event.all())
+
+
 def midway(lower: float, upper: float) -> float:
     """Return a threshold that flags `upper` and not `lower`."""
     middle = 0.5 * (lower + upper)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmevent._systems import BOTH, FUSED
+from mmevent._systems import whole
 
 _KINDS = {
     "nested": "nested cross-validation",
@@ -165,17 +165,20 @@ class Estimate:
 
     def _sections(self) -> list[tuple[str, pd.DataFrame]]:
         slices = [name for name in self.table["slice"].unique() if name != "all"]
-        whole = BOTH if BOTH in set(self.table["system"]) else FUSED
+        system = whole(set(self.table["system"]))
         by_slice = self.table[
-            (self.table["system"] == whole) & self.table["slice"].isin(slices)
+            (self.table["system"] == system) & self.table["slice"].isin(slices)
         ]
         sections = [
             ("All posts", _readable(self.to_frame())),
-            (f"F1 of {whole} minus", _readable_differences(self.differences)),
-            (f"{whole.capitalize()}, by slice", _readable(by_slice.set_index("slice"))),
+            (f"F1 of {system} minus", _readable_differences(self.differences)),
+            (
+                f"{system.capitalize()}, by slice",
+                _readable(by_slice.set_index("slice")),
+            ),
         ]
         if len(self.false_positive_rates):
-            title = f"False-positive rate of {whole}, by number of images"
+            title = f"False-positive rate of {system}, by number of images"
             sections.append((title, _readable_rates(self.false_positive_rates)))
         if len(self.brier):
             sections.append(("Brier score", _readable_brier(self.brier)))

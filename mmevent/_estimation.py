@@ -17,7 +17,7 @@ from mmevent._branches import (
     run_tasks,
     to_evidence,
 )
-from mmevent._cuts import FLAG_ALL
+from mmevent._cuts import FLAG_ALL, has_both
 from mmevent._folds import Folds, fold_numbers
 from mmevent._systems import (
     BOTH,
@@ -26,6 +26,7 @@ from mmevent._systems import (
     cut,
     fit_systems,
     tune_first,
+    whole,
 )
 from mmevent.calibration import cases_of, fit_calibration
 from mmevent.exceptions import InputError
@@ -154,7 +155,7 @@ def _with_second(
     """
     rows = np.concatenate([task.test for task in folds])
     event = job.labels.event[rows]
-    if job.second is None or not event.any() or event.all():
+    if job.second is None or not has_both(event):
         return evidence
     found = tune_first(evidence.take(rows), job.labels.take(rows), job.search)
     kept = candidates(evidence, job.labels, rows, found.rule)
@@ -162,7 +163,7 @@ def _with_second(
         Task(task.train[np.isin(task.train, kept)], task.test)
         for task in (*folds, *([last] if last else []))
     ]
-    if not all(_has_both(job.labels.event[task.train]) for task in tasks):
+    if not all(has_both(job.labels.event[task.train]) for task in tasks):
         if job.second.only_if_better:
             return evidence
         raise InputError(
@@ -183,10 +184,6 @@ def _with_second(
         verbose=job.verbose,
     )
     return evidence.with_second(to_evidence(merge(results), job.material).p_text)
-
-
-def _has_both(event: NDArray[np.bool_]) -> bool:
-    return bool(event.any() and not event.all())
 
 
 def _second_rule(systems: Mapping[str, System]) -> dict[str, Any]:
@@ -218,17 +215,16 @@ class _Collector:
     ) -> None:
         """Tune all systems on some rows, and score the posts that fold k tests."""
         event = self.job.labels.event[rows]
-        if not event.any() or event.all():
+        if not has_both(event):
             # The first block in time has no earlier one to choose from.
             self.fold[task.test] = -1
             return
         job = self.job
-        systems, found = fit_systems(
-            chosen_on.take(rows),
-            job.labels.take(rows),
-            job.search,
-            job.policy,
-            job.second,
+        seen, unseen = chosen_on.take(rows), tested.take(task.test)
+        labels = job.labels.take(rows)
+        found = tune_first(seen, labels, job.search)
+        systems = fit_systems(
+            seen, labels, job.search, job.policy, found.rule, job.second
         )
         self.parameters.append(
             {
@@ -241,11 +237,10 @@ class _Collector:
             }
         )
         for name, system in systems.items():
-            self._score(name, system, tested.take(task.test), task.test)
+            self._score(name, system, unseen, task.test)
         if job.calibration is not None:
-            rule = systems.get(BOTH, systems[FUSED]).rule
+            rule = systems[whole(systems)].rule
             assert rule is not None
-            seen, unseen = chosen_on.take(rows), tested.take(task.test)
             curve = fit_calibration(
                 job.calibration, rule.score(seen), event, cases_of(seen, rule)
             )

@@ -9,9 +9,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from mmevent._estimate_table import Estimate
-from mmevent._estimation import Run
+from mmevent._estimation import CROSS_FITTED, Run
 from mmevent._metrics import Interval, Resampling
-from mmevent._systems import BOTH, FUSED, STAGE_1
+from mmevent._systems import BOTH, STAGE_1, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def summarise(
             f"{never} of {len(event)} posts are tested by no fold and count in no "
             f"figure."
         )
-    system = BOTH if BOTH in runs[0].scores else FUSED
+    system = whole(runs[0].scores)
     unmet = sum(int(np.isinf(run.thresholds[system]).sum()) for run in runs)
     if unmet:
         notes.append(
@@ -70,22 +70,27 @@ def summarise(
             name: _Figures(runs, event, cluster, rows, bar.update)
             for name, rows in slices.items()
         }
-    whole = figures["all"]
-    if whole.resampling.small:
+    of_all = figures["all"]
+    if of_all.resampling.small:
         notes.append(
-            f"small number of clusters: {whole.resampling.n_groups} groups, so the "
+            f"small number of clusters: {of_all.resampling.n_groups} groups, so the "
             f"intervals are t-intervals over groups (jackknife), not a bootstrap."
         )
     if BOTH in runs[0].scores:
         notes.append(_removed(runs, event))
+        if kind == CROSS_FITTED:
+            notes.append(
+                "the posts that trained the second stage were flagged by a rule that "
+                "saw every fold."
+            )
     table = [row for name, f in figures.items() for row in f.rows(name)]
     return Estimate(
         kind=kind,
         table=pd.DataFrame(table),
         differences=pd.DataFrame(
-            whole.differences(), columns=["baseline", "difference", "low", "high"]
+            of_all.differences(), columns=["baseline", "difference", "low", "high"]
         ),
-        by_seed=pd.DataFrame(whole.by_seed()),
+        by_seed=pd.DataFrame(of_all.by_seed()),
         false_positive_rates=pd.DataFrame(
             _false_positive_rates(runs, event, cluster, n_images, tested)
         ),
@@ -148,9 +153,9 @@ class _Figures:
         """Figures of the second stage alone, among what the first one flags."""
         per_run = []
         for run in self.runs:
-            flagged = run.flagged(BOTH)[self.chosen]
-            event = self.event & run.flagged(STAGE_1)[self.chosen]
-            per_run.append(self.resampling.ratios(flagged, event))
+            judged = run.flagged(STAGE_1)[self.chosen]
+            flagged = judged & run.flagged(BOTH)[self.chosen]
+            per_run.append(self.resampling.ratios(flagged, self.event & judged))
         missing = np.full_like(per_run[0]["f1"], np.nan)
         return {
             name: np.array([f.get(name, missing) for f in per_run]) for name in _FIGURES
@@ -165,15 +170,11 @@ class _Figures:
     def rows(self, slice_name: str) -> list[dict[str, Any]]:
         table = []
         for system in self.replicates:
-            name = BOTH if system == _SECOND else system
-            flagged = [int(run.flagged(name)[self.chosen].sum()) for run in self.runs]
-            row: dict[str, Any] = {
+            row = {
                 "slice": slice_name,
                 "system": system,
-                "n_posts": int(self.chosen.sum()),
-                "n_events": int(self.event.sum()),
+                **self._counts(system),
                 "n_groups": self.resampling.n_groups,
-                "n_flagged": float(np.mean(flagged)),
             }
             for name, interval in self.intervals(system).items():
                 row |= {
@@ -184,9 +185,24 @@ class _Figures:
             table.append(row)
         return table
 
+    def _counts(self, system: str) -> dict[str, float]:
+        """Count posts, events and flagged posts, means over the runs."""
+        judged = np.ones((len(self.runs), len(self.event)), dtype=bool)
+        if system == _SECOND:
+            judged, system = self._flagged(STAGE_1), BOTH
+        flagged = judged & self._flagged(system)
+        return {
+            "n_posts": round(judged.sum() / len(self.runs)),
+            "n_events": round((judged & self.event).sum() / len(self.runs)),
+            "n_flagged": flagged.sum() / len(self.runs),
+        }
+
+    def _flagged(self, system: str) -> NDArray[np.bool_]:
+        return np.array([run.flagged(system)[self.chosen] for run in self.runs])
+
     def differences(self) -> list[tuple[str, float, float, float]]:
-        whole = BOTH if BOTH in self.systems else FUSED
-        of_whole = self.replicates[whole]["f1"]
+        system = whole(self.systems)
+        of_whole = self.replicates[system]["f1"]
         return [
             (
                 name,
@@ -195,7 +211,7 @@ class _Figures:
                 ),
             )
             for name in self.systems
-            if name not in (whole, STAGE_1)
+            if name not in (system, STAGE_1)
         ]
 
     def by_seed(self) -> list[dict[str, Any]]:
@@ -291,8 +307,8 @@ def _false_positive_rates(
             continue
         resampling = Resampling(cluster[rows])
         total = resampling.sums(np.ones(int(rows.sum())))
-        whole = BOTH if BOTH in runs[0].scores else FUSED
-        rates = [resampling.sums(run.flagged(whole)[rows]) for run in runs]
+        system = whole(runs[0].scores)
+        rates = [resampling.sums(run.flagged(system)[rows]) for run in runs]
         with np.errstate(invalid="ignore"):
             mean = np.mean(rates, axis=0) / total
         interval = resampling.interval(mean)

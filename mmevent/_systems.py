@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from mmevent._cuts import FLAG_ALL
+from mmevent._cuts import FLAG_ALL, has_both
 from mmevent._smooth import BEST_THRESHOLD
 from mmevent.decision import (
     Policy,
@@ -22,7 +22,7 @@ from mmevent.filter import SecondStage, TwoStageRule, choose_stages
 from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from numpy.typing import NDArray
 
@@ -48,6 +48,11 @@ class System:
     rule: Rule | TwoStageRule | None = None
 
 
+def whole(systems: Container[str]) -> str:
+    """Name the system that predicts: both stages where there are two."""
+    return BOTH if BOTH in systems else FUSED
+
+
 def cut(
     system: System, score: FloatArray, policy: Policy, corpus_size: int | None
 ) -> float:
@@ -69,15 +74,15 @@ def fit_systems(
     labels: Labels,
     search: Search,
     policy: Policy,
+    rule: Rule,
     second: SecondStage | None = None,
-) -> tuple[dict[str, System], TuningResult]:
-    """Tune the fused rule and all baselines on out-of-fold probabilities.
+) -> dict[str, System]:
+    """Tune the thresholds of a rule, and all baselines, on out-of-fold probabilities.
 
     Baselines that cannot differ from another, since no post has text or none has an
     image, are left out. With a second stage there are two more systems, the first stage
     as it flags for the second, and the whole.
     """
-    found = tune_first(evidence, labels, search)
     event = labels.event
 
     def tuned(score: Score) -> System:
@@ -108,21 +113,17 @@ def fit_systems(
         systems["image only"] = tuned(best_key(_image_score))
     if (evidence.has_text & evidence.has_image).any():
         systems["equal average"] = tuned(best_key(_average_score))
-        systems["stacking"] = tuned(_fit_stacking(evidence, event, found.rule))
-    of_rule = System(found.rule.score, found.rule.threshold, found.rule)
-    if policy != "f1" or labels.stage1 is not None:
-        of_rule = replace(of_rule, threshold=tuned(found.rule.score).threshold)
-    systems[FUSED] = of_rule
+        systems["stacking"] = tuned(_fit_stacking(evidence, event, rule))
+    systems[FUSED] = replace(tuned(rule.score), rule=rule)
     if second is not None:
-        both = choose_stages(evidence, labels, search, found.rule, second)
+        both = choose_stages(evidence, labels, search, rule, second)
         systems[STAGE_1] = systems[BOTH] = systems[FUSED]
         if both is not None:
             systems[STAGE_1] = System(both.first.score, both.first.threshold)
-            whole = System(both.score, both.threshold, both)
+            systems[BOTH] = System(both.score, both.threshold, both)
             if policy != "f1":
-                whole = replace(whole, threshold=tuned(both.score).threshold)
-            systems[BOTH] = whole
-    return systems, found
+                systems[BOTH] = replace(tuned(both.score), rule=both)
+    return systems
 
 
 def _text_score(evidence: Evidence) -> FloatArray:
@@ -149,7 +150,7 @@ def _fit_stacking(evidence: Evidence, event: NDArray[np.bool_], rule: Rule) -> S
             columns += [np.log(clipped / (1.0 - clipped)), missing]
         return np.column_stack(columns)
 
-    if event.all() or not event.any():
+    if not has_both(event):
         return lambda e: np.full(len(e), float(event.all()))
     model = LogisticRegression().fit(features(evidence), event)
 

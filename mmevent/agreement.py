@@ -95,8 +95,8 @@ def agreement(
     Raises
     ------
     InputError
-        If a column is missing, a coder coded nothing, or a post twice, a label is not
-        of the scheme, or fewer than two coders share posts.
+        If a column is missing, a row has no coder, a coder coded nothing, or a post
+        twice, a label is not of the scheme, or fewer than two coders share posts.
     MissingPackageError
         If the package krippendorff is not installed.
 
@@ -204,6 +204,13 @@ def _wide(
                 f"of the posts {coded.loc[others.index, 'id'][:5].tolist()}. Correct "
                 f"them."
             )
+    nobody = coded[coder].isna()
+    if nobody.any():
+        raise InputError(
+            f"{int(nobody.sum())} rows have no coder: expected a name in the column "
+            f"{coder!r}, got none for the ids {coded.loc[nobody, 'id'][:5].tolist()}. "
+            f"Fill them in, or leave the rows out."
+        )
     given = coded[coded[label].notna()]
     idle = sorted(set(coded[coder].astype(str)) - set(given[coder].astype(str)))
     if idle:

@@ -17,8 +17,9 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from mmevent._cuts import has_both
 from mmevent.exceptions import InputError
-from mmevent.filter import TwoStageRule
+from mmevent.filter import TwoStageRule, first_of
 from mmevent.fusion import applied_rule
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ def fit_calibration(
     y : array-like of shape (n_posts,)
         1 or True for an event.
     case : array-like of shape (n_posts,)
-        Case of the rule that applied to each post. One with fewer than 200 posts, or
-        with posts of one class, has the map of all posts.
+        Case of the rule that applied to each post. One with fewer than 200 posts
+        (1,000 where the map is isotonic), or with posts of one class, has the map of
+        all posts.
 
     Returns
     -------
@@ -117,10 +119,10 @@ def fit_calibration(
     cases = np.asarray(case, dtype=object).astype(str)
     check_enough(method, len(s))
     maps = {_POOLED: _fit(method, s, event)}
+    least = MIN_A_CASE if method == "sigmoid" else MIN_POSTS
     for name in np.unique(cases):
         rows = cases == name
-        mixed = event[rows].any() and not event[rows].all()
-        if rows.sum() >= MIN_A_CASE and mixed:
+        if rows.sum() >= least and has_both(event[rows]):
             maps[str(name)] = _fit(method, s[rows], event[rows])
     return Calibration(maps)
 
@@ -146,11 +148,10 @@ def check_enough(method: str | None, n_posts: int) -> None:
 
 def cases_of(evidence: Evidence, rule: Rule | TwoStageRule) -> NDArray[Any]:
     """Name the case of the rule that applies to each post, and the second stage."""
-    first = rule.first if isinstance(rule, TwoStageRule) else rule
+    first = first_of(rule)
     cases = applied_rule(evidence.p_text, evidence.pooled[first.image, first.pool])
-    if first is not rule:
-        flagged = first.score(evidence) >= first.threshold
-        cases = np.where(flagged, cases + ", stage 2", cases)
+    if isinstance(rule, TwoStageRule):
+        cases = np.where(rule.flagged(evidence), cases + ", stage 2", cases)
     return cases
 
 

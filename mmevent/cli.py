@@ -179,6 +179,7 @@ def predict(
     probabilities, and what was wrong with which image. Columns are those named in the
     fit, unless named anew.
     """
+    from mmevent._audit import COLUMNS
     from mmevent._screen import audit_summary
     from mmevent._tables import check_table_path
     from mmevent.posts import write_table
@@ -199,10 +200,15 @@ def predict(
         _place(detector, posts, options)
         for name in options["keep"]:
             check_column(posts, frame, name, "--keep")
+            if name in COLUMNS:
+                raise InputError(
+                    f"--keep {name!r} cannot be kept: expected a name that the "
+                    f"predictions do not have themselves, got one of "
+                    f"{', '.join(COLUMNS)}. Rename the column."
+                )
         audit = _audit(detector, frame, columns, session.progress)
         for name in options["keep"]:
-            if name not in audit:
-                audit[name] = frame[name].to_numpy()
+            audit[name] = frame[name].to_numpy()
         write_table(audit, output)
         click.echo(audit_summary(audit, detector.pos_label_))
         session.say(f"Predictions written to {output}")
@@ -369,7 +375,8 @@ def _audit(
         total=len(posts), desc="Predicting", unit="post", disable=not bar
     ) as done:
         for start in range(0, len(posts), _CHUNK):
-            parts.append(detector._scored(posts.iloc[start : start + _CHUNK]))
+            chunk = detector._read(posts.iloc[start : start + _CHUNK])
+            parts.append(detector._scored(chunk))
             done.update(len(parts[-1]))
     return detector._decide(pd.concat(parts))
 

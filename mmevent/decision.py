@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from scipy.stats import binom
 
-from mmevent._cuts import FLAG_ALL, TIE, Side, midway, scores_and_events
+from mmevent._cuts import FLAG_ALL, TIE, Side, midway, recalling, scores_and_events
 from mmevent._smooth import BEST_THRESHOLD, smoothed
 from mmevent.exceptions import InputError, PolicyError
 
@@ -118,7 +118,8 @@ def choose_threshold(
 
     ``"recall>=R"`` takes the greatest threshold for which a binomial test rejects that
     the recall is below R. Recall only falls as the threshold rises, so that one test
-    is enough.
+    is enough. Where the recall over all posts is below R there, large groups lying
+    low, the greatest threshold at which it is not is taken.
 
     References
     ----------
@@ -304,7 +305,10 @@ def _assured(
 
     def find(s: FloatArray, y: NDArray[np.bool_], share: float) -> float | None:
         if kind == "recall":
-            return _highest_recalling(s, y, share)
+            edge = _highest_recalling(s, share)
+            if edge is not None:
+                edge = min(edge, recalling(score[event], share))
+            return edge or None  # a score of 0 is never flagged
         edges = _precise_edges(s, y, share)
         kept = [e for e in edges if event[score >= e].mean() >= share]
         return min(kept, default=None)
@@ -373,15 +377,12 @@ def _precise_edges(
     return found
 
 
-def _highest_recalling(
-    score: FloatArray, event: NDArray[np.bool_], target: float
-) -> float | None:
-    """Return the greatest score down to which enough events lie, if any."""
+def _highest_recalling(score: FloatArray, target: float) -> float | None:
+    """Return the greatest score down to which enough of some events lie, if any."""
     n = len(score)
     if n == 0:
         return None
     enough = int(binom.isf(1.0 - CONFIDENCE, n, target)) + 1
     if enough > n:
         return None
-    edge = float(np.sort(score)[n - enough])
-    return edge if edge > 0 else None
+    return float(np.sort(score)[n - enough])

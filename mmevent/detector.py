@@ -406,7 +406,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             `calibration`, ``probability``.
         """
         check_is_fitted(self)
-        return self._decide(self._scored(posts))
+        return self._decide(self._scored(self._read(posts)))
 
     def set_policy(
         self, policy: Policy, *, holdout: tuple[Any, ArrayLike] | None = None
@@ -621,9 +621,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             second=self._second(seed),
             search=self._search(seed),
             policy=plain_policy(self.policy),
-            calibration="isotonic-forced"
-            if self.calibration == "isotonic"
-            else self.calibration,
+            calibration=self._checked_calibration(),
             pool=self.pool,
             classes=self._coding().tolist(),
             n_jobs=self.n_jobs,
@@ -705,13 +703,18 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             index=posts.index,
         )
 
+    def _checked_calibration(self) -> str | None:
+        """Return the method, once `fit` has seen that there are posts enough."""
+        isotonic = self.calibration == "isotonic"
+        return "isotonic-forced" if isotonic else self.calibration
+
     def _calibrate(self, evidence: Evidence) -> None:
         self.calibration_ = None
-        if self.calibration is not None:
+        if (method := self._checked_calibration()) is not None:
             table = self.out_of_fold_
             rows = np.flatnonzero(table["fold"] >= 0)
             self.calibration_ = fit_calibration(
-                self.calibration,
+                method,
                 table["score"].iloc[rows],
                 table["event"].iloc[rows],
                 cases_of(evidence.take(rows), self.stages_ or self._rule()),
@@ -719,7 +722,10 @@ class EventDetector(ClassifierMixin, BaseEstimator):
 
     def _held_out(self, posts: Any, y: ArrayLike) -> list[Any]:
         """Score, event and group of posts that the detector has not seen."""
-        audit, prepared = self._scored(posts), self._read(posts)
+        prepared = self._read(posts)
+        check_some(len(prepared), "choose a policy")
+        event = check_known_labels(y, len(prepared), self.classes_, self.pos_label_)
+        audit = self._scored(prepared)
         n_seen = int(audit["seen_in_training"].sum())
         if n_seen:
             raise InputError(
@@ -727,14 +733,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 f"expected none that shares a text or an image with them. Leave them "
                 f"out."
             )
-        check_some(len(audit), "choose a policy")
-        event = check_known_labels(y, len(audit), self.classes_, self.pos_label_)
         sample = Sample.of(prepared, event, None)
         return [audit["score"], event, sample.labels.group]
 
-    def _scored(self, posts: Any) -> pd.DataFrame:
+    def _scored(self, prepared: Prepared) -> pd.DataFrame:
         """Return the audit of posts without prediction and margin."""
-        prepared = self._read(posts)
         with shared_memo():
             evidence, p_image = self._predict(prepared)
         rule = self.stages_ or self._rule()
@@ -767,8 +770,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             )
         evidence = to_evidence(probabilities, material, pool=self.pool_)
         if self.stages_ is not None:
-            first = self.stages_.first
-            flagged = first.score(evidence) >= first.threshold
+            flagged = self.stages_.flagged(evidence)
             side = material.text
             chosen = np.flatnonzero(flagged[side.post])
             second = np.full(material.n_posts, np.nan)

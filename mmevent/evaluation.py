@@ -133,7 +133,7 @@ def _again(
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
     sample = detector._sample(prepared, y, groups, y_stage1)
-    _check_same(detector, sample)
+    _check_same(detector, sample, y_stage1)
     kind = detector._kind() or detector._usual_kind()
     by_seed = [detector._folds(sample, seed, kind) for seed in seeds]
     _check_test_parts(by_seed)
@@ -150,7 +150,9 @@ def _again(
     return sample.summary(runs, folds, kind=kind, notes=notes, verbose=detector.verbose)
 
 
-def _check_same(detector: EventDetector, sample: Sample) -> None:
+def _check_same(
+    detector: EventDetector, sample: Sample, y_stage1: ArrayLike | None
+) -> None:
     """Refuse posts, or groups, that are not those of the fit."""
     if sample.data_hash != detector.data_hash_:
         broken = int((~sample.prepared.images.usable).sum())
@@ -159,6 +161,11 @@ def _check_same(detector: EventDetector, sample: Sample) -> None:
             if broken
             else ""
         )
+        if detector._second() is not None and y_stage1 is None:
+            hint += (
+                " If fit was given y_stage1, pass it here too (--stage1-label on the "
+                "command line)."
+            )
         raise InputError(
             f"these {len(sample.prepared)} posts are not those of the training: "
             f"expected the same {len(detector.out_of_fold_)} posts, images, labels "
@@ -251,11 +258,12 @@ def _held_out_run(
         tested["p_text"].to_numpy(),
         {(rule.image, rule.pool): tested["p_image"].to_numpy()},
     )
-    systems, _ = fit_systems(
+    systems = fit_systems(
         chosen_on,
         Labels(tested["event"].to_numpy(), tested["group"].to_numpy()),
         detector._search(0),
         detector.policy_,
+        rule,
     )
     stages = detector.stages_
     if stages is None:

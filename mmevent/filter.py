@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from mmevent._cuts import FLAG_ALL, midway
+from mmevent._cuts import FLAG_ALL, has_both, midway, recalling
 from mmevent._metrics import Resampling
 from mmevent._smooth import BEST_THRESHOLD
 from mmevent.tuning import Evidence, Rule, Search, f1_of, tune_rule
@@ -112,18 +112,26 @@ class TwoStageRule:
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Score of each post; compare it with the threshold."""
-        first = self.first.score(evidence)
         second = self.second.score(evidence.second(self.first))
         with np.errstate(over="ignore"):
-            below = first / self.first.threshold
-        flagged = first >= self.first.threshold
+            below = self.first.score(evidence) / self.first.threshold
+        flagged = self.flagged(evidence)
         return np.where(flagged, 1.0 + second / (1.0 + second), below)
+
+    def flagged(self, evidence: Evidence) -> NDArray[np.bool_]:
+        """Return which posts the first stage flags, for the second to judge."""
+        return self.first.score(evidence) >= self.first.threshold
 
     @property
     def threshold(self) -> float:
         """The second rule's threshold on the score of the whole."""
         t = self.second.threshold
         return max(1.0 + t / (1.0 + t), float(np.nextafter(1.0, 2.0)))
+
+
+def first_of(rule: Rule | TwoStageRule) -> Rule:
+    """Return the first stage's rule, which is the rule itself if it has no second."""
+    return rule.first if isinstance(rule, TwoStageRule) else rule
 
 
 def tune_two_stages(
@@ -155,7 +163,7 @@ def tune_two_stages(
     best, highest = None, -1.0
     for threshold in sorted({threshold_of(r, score, event) for r in RECALLS}):
         flagged = score >= threshold
-        if event[flagged].all() or not event[flagged].any():
+        if not has_both(event[flagged]):
             continue
         found = tune_rule(second.take(flagged), event[flagged], search=search)
         rule = TwoStageRule(replace(first, threshold=threshold), found.rule)
@@ -205,8 +213,7 @@ def candidates(
 
 def threshold_of(recall: float, score: FloatArray, event: NDArray[np.bool_]) -> float:
     """Return the greatest threshold that flags at least this share of the events."""
-    found = np.sort(score[event])[::-1]
-    edge = float(found[int(np.ceil(recall * len(found) - 1e-9)) - 1])
+    edge = recalling(score[event], recall)
     if edge <= 0:
         return FLAG_ALL
     return midway(float(score[score < edge].max(initial=0.0)), edge)

@@ -81,9 +81,13 @@ def test_one_label_leaves_nothing_to_measure() -> None:
         ),
         (lambda c: c.assign(event=c["event"] * 2), r"not of the scheme.*got \[2\]"),
         (lambda c: pd.concat([c, c[:3]]), "3 posts are coded twice by one coder"),
+        (
+            lambda c: c.assign(coder=c["coder"].where(c["id"] > 2)),
+            "6 rows have no coder: .*'coder'",
+        ),
         (lambda c: c.assign(id=np.arange(len(c))), "no post was coded by two coders"),
     ],
-    ids=["column", "idle", "scheme", "twice", "apart"],
+    ids=["column", "idle", "scheme", "twice", "nobody", "apart"],
 )
 def test_codings_that_cannot_be_compared(change: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -66,6 +66,15 @@ def test_a_case_of_few_posts_has_the_map_of_all() -> None:
     assert p["both"] < 0.7 < p["image"] < p["text"]
 
 
+def test_an_isotonic_map_of_a_case_needs_as_many_posts() -> None:
+    score, event = make(1500)
+    case = np.repeat(["both", "text"], [1000, 500])
+    assert sorted(fit_calibration("isotonic", score, event, case).maps) == [
+        "all",
+        "both",
+    ]
+
+
 def test_a_case_of_one_class_has_the_map_of_all() -> None:
     score, event = make(600)
     event[:300] = False

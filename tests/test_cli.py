@@ -424,6 +424,34 @@ def test_a_sample_that_is_coded_says_what_the_corpus_holds(
     assert "--keep" in line
 
 
+def test_a_column_that_the_predictions_have_is_not_kept(
+    model: Path, uncoded: Path, tmp_path: Path
+) -> None:
+    table, out = tmp_path / "scored.csv", tmp_path / "predictions.csv"
+    write_table(read_table(uncoded).assign(score=1.0), table)
+    words = ["predict", model, table, "--image-root", uncoded.parent, "-o", out]
+    assert "--keep 'score' cannot be kept" in refused(*words, "--keep", "score")
+    assert not out.exists()
+
+
+def test_a_sample_needs_one_row_for_each_post(tmp_path: Path) -> None:
+    predictions, posts = tmp_path / "predictions.csv", tmp_path / "posts.csv"
+    audit = pd.DataFrame({"id": np.arange(40), "score": np.linspace(0, 1, 40)})
+    audit["margin"], audit["seen_in_training"] = audit["score"] - 0.5, audit["id"] < 4
+    write_table(audit, predictions)
+    words = ["sample", predictions, "-n", 36, "--posts", posts]
+    texts = pd.DataFrame({"id": [f"{i}" for i in range(40)], "text": "a flood"})
+    for table in (texts[:-3], pd.concat([texts, texts[-2:]])):
+        write_table(table, posts)
+        out = tmp_path / "none.csv"
+        assert "posts.csv does not fit the predictions" in refused(*words, "-o", out)
+        assert not out.exists()
+    write_table(pd.concat([texts, texts.iloc[:1].assign(id="x")]), posts)
+    said = done(*words, "-o", tmp_path / "drawn.csv").stdout
+    assert "36 posts drawn from 36, without the 4 that training saw" in said
+    assert (read_table(tmp_path / "drawn.csv")["text"] == "a flood").all()
+
+
 def test_coders_are_compared(tmp_path: Path) -> None:
     coded = pd.DataFrame({"id": [1, 2, 3, 4] * 2, "who": ["A"] * 4 + ["B"] * 4})
     coded["event"] = [1, 1, 0, 0, 1, 0, 0, 0]
@@ -435,6 +463,9 @@ def test_coders_are_compared(tmp_path: Path) -> None:
     assert "1 posts to adjudicate" in said
     assert read_table(out)["id"].tolist() == [2]
     assert "not of the scheme" in refused(*words, "--scheme", "1|2")
+    gap = pd.DataFrame({"id": [5], "who": ["A"], "event": [None]})
+    write_table(pd.concat([coded, gap]), path)
+    assert "1 posts to adjudicate" in done(*words, "--scheme", "0|1").stdout
 
 
 def test_predict_takes_other_names_of_columns(

@@ -232,6 +232,14 @@ def test_a_recall_is_assured_on_these_posts() -> None:
     assert choose_threshold("recall>=0.95", score, event) < threshold
 
 
+def test_a_large_group_of_missed_events_lowers_the_threshold() -> None:
+    score = np.r_[np.linspace(0.9, 0.5, 200), np.full(200, 0.4)]
+    event, group = np.ones(400), np.r_[np.arange(200), np.full(200, 200)]
+    assert choose_threshold("recall>=0.8", score, event, groups=np.arange(400)) < 0.4
+    threshold = choose_threshold("recall>=0.8", score, event, groups=group)
+    assert (score >= threshold).mean() >= 0.8
+
+
 def test_a_recall_counts_events_whose_score_is_zero() -> None:
     score, event = np.r_[np.zeros(20), np.ones(80)], np.ones(100)
     with pytest.raises(PolicyError, match="The highest that they show is 0.7"):

@@ -880,6 +880,8 @@ def test_a_policy_can_be_chosen_on_posts_that_were_held_out(
     assert detector.threshold_ == choose_threshold("f1", score, y)
     with pytest.raises(InputError, match="y has other labels than the training"):
         detector.set_policy("f1", holdout=(posts, np.where(y == 1, "yes", "no")))
+    with pytest.raises(InputError, match="no posts to choose a policy"):
+        detector.set_policy("f1", holdout=(posts[:0], y[:0]))
     with pytest.raises(InputError, match="78 of 80 held-out posts were training posts"):
         detector.set_policy("f1", holdout=data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 import mmevent
 from mmevent import EventDetector, FalsePositiveFilter, ForwardInTime, evaluate
+from mmevent.decision import choose_threshold
 from mmevent.exceptions import InputError, MmeventWarning
 from mmevent.filter import TwoStageRule, threshold_of, tune_two_stages
 from mmevent.synthetic import demo_branches, make_posts
@@ -212,6 +214,34 @@ def test_the_second_stage_learns_from_flagged_and_unknown_posts(
     assert seen[-1][1] >= 0.98 * y.sum()
 
 
+def test_the_second_stage_is_measured_on_what_the_first_flags(
+    fitted: EventDetector, labelled: Labelled
+) -> None:
+    posts, y, stage1 = labelled
+    table = fitted.estimate_.to_frame()
+    second, first = table.loc["stage 2 given stage 1"], table.loc["stage 1"]
+    assert second["n_posts"] == first["n_flagged"] < first["n_posts"]
+    assert second["n_events"] == round(first["recall"] * y.sum())
+    detector = copy.deepcopy(fitted).set_policy(0.01)  # flags more than stage 1 does
+    found = evaluate(detector, posts, y, y_stage1=stage1).to_frame()
+    assert found.loc["both stages", "n_flagged"] > first["n_flagged"]
+    assert found.loc["stage 2 given stage 1", "n_flagged"] == first["n_flagged"]
+
+
+def test_the_first_stage_is_the_fitted_one_on_held_out_posts(
+    fitted: EventDetector,
+) -> None:
+    posts, y, _ = make(60, seed=1)
+    found = evaluate(fitted, posts, y, held_out=True, drop_seen=True)
+    score = fitted.audit(posts)["score"] * fitted.stages_.first.threshold
+    p = fitted.text_.predict_proba(posts["text"])[:, 1]
+    below = fitted.audit(posts)["stage"] == 1
+    np.testing.assert_allclose(score[below], p[below])
+    oof = fitted.out_of_fold_
+    alone = choose_threshold("f1", oof["p_text"], oof["event"])
+    assert found.to_frame().loc["fused", "n_flagged"] == (p >= alone).sum()
+
+
 def test_policies_apply_to_the_whole(fitted: EventDetector, labelled: Labelled) -> None:
     posts = labelled[0]
     loaded = EventDetector(**fitted.get_params(deep=False))
@@ -236,7 +266,7 @@ def test_two_stages_come_back_from_a_folder(
     others, labels, _ = make(60, seed=1)
     held_out = evaluate(loaded, others, labels, held_out=True, drop_seen=True)
     assert held_out.to_frame().loc["both stages", "f1"] > 0.6
-    with pytest.raises(InputError, match="not those of the training"):
+    with pytest.raises(InputError, match="If fit was given y_stage1, pass it here"):
         evaluate(loaded, posts, y)
 
 
@@ -325,6 +355,21 @@ def test_nothing_to_tell_apart_is_said(settings: dict[str, Any]) -> None:
         detector.fit(posts, y)
     with pytest.warns(MmeventWarning, match="works without it"):
         detector.set_params(second_stage="auto").fit(posts, y)
+
+
+def test_flagged_posts_that_are_all_events_leave_nothing_to_tell_apart(
+    settings: dict[str, Any],
+) -> None:
+    rng = np.random.default_rng(0)
+    words = np.repeat(["flood", "tea", "zoo"], 40)  # the last are unknown to stage 1
+    posts = pd.DataFrame({"text": [f"{w} {rng.integers(1e9)}" for w in words]})
+    y, stage1 = (words == "flood").astype(int), np.repeat([1, 0, np.nan], 40)
+    detector = EventDetector(**settings | {"estimate": None})
+    with pytest.raises(InputError, match="in every fold, got 40 events of 80 posts"):
+        detector.fit(posts, y, y_stage1=stage1)
+    with pytest.warns(MmeventWarning, match="works without it"):
+        detector.set_params(second_stage="auto").fit(posts, y, y_stage1=stage1)
+    assert detector.second_stage_ is None
 
 
 def test_folds_that_leave_posts_untested_are_refused(

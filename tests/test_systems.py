@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmevent._branches import Labels
 from mmevent._cuts import FLAG_ALL, best_threshold
-from mmevent._systems import BASELINES, FUSED, fit_systems
+from mmevent._systems import BASELINES, FUSED, fit_systems, tune_first
 from mmevent.synthetic import make_scores
 from mmevent.tuning import Evidence, Rule, Search, tune_rule
 
@@ -20,7 +20,9 @@ SEARCH = Search(n_trials=12, criterion="f1", random_state=0)
 
 def fit(evidence: Evidence, event: Any, policy: str | float = "f1") -> Any:
     event = np.asarray(event, dtype=bool)
-    return fit_systems(evidence, Labels(event, np.arange(len(event))), SEARCH, policy)
+    labels = Labels(event, np.arange(len(event)))
+    found = tune_first(evidence, labels, SEARCH)
+    return fit_systems(evidence, labels, SEARCH, policy, found.rule), found
 
 
 @pytest.fixture(scope="module")
