@@ -22,8 +22,9 @@ from benchmarks._common import data_folder, model_folder
 from benchmarks._estimates import plain
 from mmevent import EventDetector, TextClassifier
 from mmevent._cache import shared_memo
-from mmevent._estimation import NESTED, Job, Run, estimate
+from mmevent._estimation import NESTED, Run, estimate
 from mmevent._metrics import Resampling
+from mmevent._setup import Setup
 from mmevent._systems import BOTH, FUSED, STAGE_1
 
 N_BACKGROUND = 9000
@@ -67,21 +68,16 @@ def run_nested(
         cv=GroupKFold(6) if by_crisis else 5,
         inner_cv=3,
         second_stage=two_stages,
+        n_jobs=2,
         random_state=seed,
     )
-    prepared = detector._read(posts[["text"]])
+    setup = Setup(detector, seed)
+    prepared = setup.read(posts[["text"]])
     groups = posts["crisis"] if by_crisis else None
     stage1 = posts["y_stage1"] if two_stages else None
-    sample = detector._sample(prepared, posts["y"], groups, stage1)
-    job = Job(
-        branches={"text": branch},
-        material=prepared.material,
-        labels=sample.labels,
-        search=detector._search(seed),
-        second=detector._second(seed),
-        n_jobs=2,
-    )
-    run = estimate(job, detector._folds(sample, seed, NESTED), NESTED)[2]
+    sample = setup.sample(prepared, posts["y"], groups, stage1)
+    job = setup.job(sample, ["text"], [0, 1])
+    run = estimate(job, setup.folds(sample, NESTED), NESTED)[2]
     assert run is not None
     group = sample.caller if by_crisis else sample.labels.group
     return run, np.unique(group, return_inverse=True)[1]

@@ -365,20 +365,23 @@ def _audit(
     import pandas as pd
     from tqdm import tqdm
 
+    from mmevent._prediction import decide_posts, score_posts
+    from mmevent._setup import Setup
     from mmevent.posts import to_posts
 
     posts = to_posts(frame, columns=columns)
     detector.columns = None
     show_bars(detector, False)
+    setup = Setup(detector)
     parts = []
     with tqdm(
         total=len(posts), desc="Predicting", unit="post", disable=not bar
     ) as done:
         for start in range(0, len(posts), _CHUNK):
-            chunk = detector._read(posts.iloc[start : start + _CHUNK])
-            parts.append(detector._scored(chunk))
+            chunk = setup.read(posts.iloc[start : start + _CHUNK])
+            parts.append(score_posts(detector, chunk))
             done.update(len(parts[-1]))
-    return detector._decide(pd.concat(parts))
+    return decide_posts(detector, pd.concat(parts))
 
 
 def _write_demo_posts(folder: Path, n_posts: int) -> None:

@@ -8,48 +8,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from mmevent._audit import audit_table, decide
-from mmevent._branch_parameters import (
-    check_branches,
-    check_frozen_parts,
-    unfitted_branches,
-)
-from mmevent._branches import SECOND, TEXT, fit_branch, predict_branch, to_evidence
+from mmevent._branch_parameters import check_frozen_parts
+from mmevent._branches import SECOND, TEXT, fit_branch
 from mmevent._cache import shared_memo
-from mmevent._estimation import CROSS_FITTED, NESTED, Job, estimate
-from mmevent._prepared import Prepared
+from mmevent._estimation import estimate
+from mmevent._prediction import decide_posts, rule_of, score_posts, whole_rule
 from mmevent._sample import Sample
-from mmevent._second import asked_for, fit_stages
+from mmevent._second import fit_stages
+from mmevent._setup import Setup
 from mmevent._systems import tune_first
-from mmevent._trainable import is_fine_tuned
-from mmevent._validation import (
-    check_known_labels,
-    check_labels,
-    check_n_jobs,
-    check_seed,
-    check_some,
-    check_stage1,
-)
-from mmevent.calibration import (
-    cases_of,
-    check_calibration,
-    check_enough,
-    fit_calibration,
-)
+from mmevent._validation import check_known_labels, check_labels, check_some
+from mmevent.calibration import cases_of, check_enough, fit_calibration
 from mmevent.decision import (
     Policy,
     budget_of,
-    budget_threshold,
     check_policy,
     choose_threshold,
     plain_policy,
 )
 from mmevent.exceptions import InputError, UnusableInputWarning
-from mmevent.fusion import POOLS
-from mmevent.tuning import Evidence, Rule, Search, cv_results, trials_frame
+from mmevent.tuning import cv_results, trials_frame
 
 if TYPE_CHECKING:
     import os
@@ -58,8 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from mmevent._folds import Folds
-    from mmevent.filter import FalsePositiveFilter, SecondStage
+    from mmevent.filter import FalsePositiveFilter
+    from mmevent.tuning import Evidence
 
     IntArray = NDArray[np.intp]
 
@@ -295,23 +275,26 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         """
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
-        self._check_parameters()
-        prepared = self._read(posts)
+        setup = Setup.drawn(self)
+        prepared = setup.read(posts)
         check_some(len(prepared), "fit")
         check_enough(self.calibration, len(prepared))
-        sample = self._sample(prepared, y, groups, y_stage1)
-        self.classes_, self.pos_label_ = self._classes(y, len(prepared))
+        sample = setup.sample(prepared, y, groups, y_stage1)
+        _, self.classes_, self.pos_label_ = check_labels(
+            y, len(prepared), self.pos_label
+        )
         column = getattr(y, "name", None)
         self.label_name_ = None if column is None else str(column)
-        seed, kind = self._seed(), self._kind()
-        folds = self._folds(sample, seed, kind)
-        notes = sample.notes(self._unfitted_texts(seed), self.image)
+        kind = setup.kind()
+        folds = setup.folds(sample, kind)
+        notes = sample.notes(setup.texts(), self.image)
         with shared_memo():
-            self._fit_branches(sample, seed)
-            evidence, fold, run = estimate(self._job(sample, seed), folds, kind)
-            self._tune(evidence, sample, fold, seed)
+            self._fit_branches(setup, sample)
+            job = setup.job(sample, list(self.branches_), self._coding().tolist())
+            evidence, fold, run = estimate(job, folds, kind)
+            self._tune(setup, evidence, sample, fold)
         self._keep_out_of_fold(sample, evidence, fold)
-        self._calibrate(evidence)
+        self._calibrate(setup, evidence)
         self.data_hash_, self.groups_hash_ = sample.data_hash, sample.groups_hash
         self.training_keys_ = sorted(set().union(*prepared.keys))
         self.estimate_ = None
@@ -406,7 +389,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             `calibration`, ``probability``.
         """
         check_is_fitted(self)
-        return self._decide(self._scored(self._read(posts)))
+        return decide_posts(self, score_posts(self, Setup(self).read(posts)))
 
     def set_policy(
         self, policy: Policy, *, holdout: tuple[Any, ArrayLike] | None = None
@@ -486,114 +469,14 @@ class EventDetector(ClassifierMixin, BaseEstimator):
 
     # The rest is private.
 
-    def _check_parameters(self) -> None:
-        self._search(None).check()
-        check_policy(self.policy)
-        if self.pool not in ("auto", *POOLS):
-            raise InputError(
-                f"pool={self.pool!r} is not a way to pool images: expected 'auto' or "
-                f"one of {', '.join(POOLS)}. Choose one of them."
-            )
-        if self.estimate not in ("auto", NESTED, CROSS_FITTED, None):
-            raise InputError(
-                f"estimate={self.estimate!r} is not known: expected 'auto', 'nested', "
-                f"'cross-fit' or None. Choose one of them."
-            )
-        if self.estimate in (NESTED, CROSS_FITTED) and budget_of(self.policy):
-            raise InputError(
-                f"estimate={self.estimate!r} cannot be made with "
-                f"policy={self.policy!r}: expected 'auto' or None, since its figures "
-                f"depend on the size of the corpus. Fit, and call "
-                f"evaluate(detector, posts, y, corpus_size=...)."
-            )
-        check_branches(self.text, self.image)
-        self._second()
-        if self.calibration is not None:
-            check_calibration(self.calibration)
-        check_n_jobs(self.n_jobs)
-        check_seed(self.random_state)
-
-    def _seed(self) -> int:
-        if isinstance(self.random_state, (int, np.integer)):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    def _kind(self) -> str | None:
-        if self.estimate != "auto":
-            return self.estimate
-        return None if budget_of(self.policy) else self._usual_kind()
-
-    def _usual_kind(self) -> str:
-        """Nested, except where that would train encoders many times."""
-        branches = list(self._unfitted(seed=None).values())
-        if second := self._second():
-            branches.append(second.branch)
-        return CROSS_FITTED if any(map(is_fine_tuned, branches)) else NESTED
-
-    def _search(self, seed: int | None, *, storage: Any = None) -> Search:
-        return Search(
-            method=self.search,
-            criterion=self.criterion,
-            n_trials=self.n_trials,
-            alpha_bounds=self.alpha_bounds,
-            beta_bounds=self.beta_bounds,
-            storage=storage,
-            random_state=seed,
-        )
-
-    def _read(self, posts: Any) -> Prepared:
-        return Prepared.of(
-            posts,
-            columns=self.columns,
-            image_root=self.image_root,
-            allow_outside_root=self.allow_outside_root,
-            verbose=self.verbose,
-        )
-
-    def _classes(self, y: ArrayLike, n_posts: int) -> tuple[NDArray[Any], Any]:
-        return check_labels(y, n_posts, self.pos_label)[1:]
-
-    def _sample(
-        self,
-        prepared: Prepared,
-        y: ArrayLike,
-        groups: ArrayLike | None,
-        y_stage1: ArrayLike | None,
-    ) -> Sample:
-        event = check_labels(y, len(prepared), self.pos_label)[0]
-        if y_stage1 is not None and self._second() is None:
-            raise InputError(
-                "y_stage1 is for two stages: expected second_stage=True, 'auto' or a "
-                f"FalsePositiveFilter, got second_stage={self.second_stage!r}. Set it, "
-                "or leave y_stage1 out."
-            )
-        ids = prepared.posts["id"].to_numpy()
-        stage1 = check_stage1(y_stage1, event, ids)
-        return Sample.of(prepared, event, groups, stage1)
-
-    def _folds(self, sample: Sample, seed: int | None, kind: str | None) -> Folds:
-        inner_cv = self.inner_cv if kind == NESTED else None
-        return sample.folds(self.cv, inner_cv, seed)
-
-    def _unfitted(self, seed: int | None) -> dict[str, Any]:
-        return unfitted_branches(self.text, self.image, seed=seed, verbose=self.verbose)
-
-    def _second(self, seed: int | None = None) -> SecondStage | None:
-        return asked_for(self.second_stage, self.text, seed=seed, verbose=self.verbose)
-
-    def _unfitted_texts(self, seed: int | None) -> list[Any]:
-        """Return the text branches of both stages."""
-        second = self._second(seed)
-        return [self.text, *([] if second is None else [second.branch])]
-
-    def _fit_branches(self, sample: Sample, seed: int) -> None:
+    def _fit_branches(self, setup: Setup, sample: Sample) -> None:
         """Fit each branch on all posts; the encoders see every item here, once."""
         everything = np.arange(len(sample.prepared))
         self.branches_: dict[str, Any] = {}
-        for branch in self._unfitted_texts(seed):
+        branches = setup.branches()
+        for branch in (*setup.texts(), *branches.values()):
             check_frozen_parts(branch, self._coding().tolist())
-        for name, branch in self._unfitted(seed).items():
-            check_frozen_parts(branch, self._coding().tolist())
+        for name, branch in branches.items():
             side = sample.prepared.material.side(name)
             fitted = fit_branch(branch, side, everything, sample.labels)
             if fitted is not None:
@@ -612,31 +495,15 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 "with usable images, got none. Check the columns and image_root."
             )
 
-    def _job(self, sample: Sample, seed: int | None) -> Job:
-        unfitted = self._unfitted(seed)
-        return Job(
-            branches={n: unfitted[n] for n in self.branches_ if n != SECOND},
-            material=sample.prepared.material,
-            labels=sample.labels,
-            second=self._second(seed),
-            search=self._search(seed),
-            policy=plain_policy(self.policy),
-            calibration=self._checked_calibration(),
-            pool=self.pool,
-            classes=self._coding().tolist(),
-            n_jobs=self.n_jobs,
-            verbose=self.verbose,
-        )
-
     def _tune(
-        self, evidence: Evidence, sample: Sample, fold: IntArray, seed: int
+        self, setup: Setup, evidence: Evidence, sample: Sample, fold: IntArray
     ) -> None:
         tested = np.flatnonzero(fold >= 0)
         chosen_on, labels = evidence.take(tested), sample.labels.take(tested)
-        search = self._search(seed, storage=self.storage)
+        search = setup.search(storage=self.storage)
         result = tune_first(chosen_on, labels, search)
         rule = result.rule
-        second, self.second_stage_, self.stages_ = self._second(seed), None, None
+        second, self.second_stage_, self.stages_ = setup.second(), None, None
         if second is not None:
             self.second_stage_, self.stages_ = fit_stages(
                 second, evidence, sample, tested, rule, search
@@ -678,16 +545,11 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         coding: NDArray[Any] = self.classes_
         return coding if positive_is_second else coding[::-1]
 
-    def _rule(self) -> Rule:
-        return Rule(
-            self.alpha_, self.beta_, self.pool_, self.threshold_, self.image_name_
-        )
-
     def _keep_out_of_fold(
         self, sample: Sample, evidence: Evidence, fold: IntArray
     ) -> None:
-        rule, posts = self._rule(), sample.prepared.posts
-        score = (self.stages_ or rule).score(evidence)
+        rule, posts = rule_of(self), sample.prepared.posts
+        score = whole_rule(self).score(evidence)
         second = {} if self.stages_ is None else {"p_text_2": evidence.p_text_2}
         self.out_of_fold_ = pd.DataFrame(
             {
@@ -703,29 +565,24 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             index=posts.index,
         )
 
-    def _checked_calibration(self) -> str | None:
-        """Return the method, once `fit` has seen that there are posts enough."""
-        isotonic = self.calibration == "isotonic"
-        return "isotonic-forced" if isotonic else self.calibration
-
-    def _calibrate(self, evidence: Evidence) -> None:
+    def _calibrate(self, setup: Setup, evidence: Evidence) -> None:
         self.calibration_ = None
-        if (method := self._checked_calibration()) is not None:
+        if (method := setup.calibration()) is not None:
             table = self.out_of_fold_
             rows = np.flatnonzero(table["fold"] >= 0)
             self.calibration_ = fit_calibration(
                 method,
                 table["score"].iloc[rows],
                 table["event"].iloc[rows],
-                cases_of(evidence.take(rows), self.stages_ or self._rule()),
+                cases_of(evidence.take(rows), whole_rule(self)),
             )
 
     def _held_out(self, posts: Any, y: ArrayLike) -> list[Any]:
         """Score, event and group of posts that the detector has not seen."""
-        prepared = self._read(posts)
+        prepared = Setup(self).read(posts)
         check_some(len(prepared), "choose a policy")
         event = check_known_labels(y, len(prepared), self.classes_, self.pos_label_)
-        audit = self._scored(prepared)
+        audit = score_posts(self, prepared)
         n_seen = int(audit["seen_in_training"].sum())
         if n_seen:
             raise InputError(
@@ -735,54 +592,3 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             )
         sample = Sample.of(prepared, event, None)
         return [audit["score"], event, sample.labels.group]
-
-    def _scored(self, prepared: Prepared) -> pd.DataFrame:
-        """Return the audit of posts without prediction and margin."""
-        with shared_memo():
-            evidence, p_image = self._predict(prepared)
-        rule = self.stages_ or self._rule()
-        audit = audit_table(prepared, evidence, p_image, rule, text=self.text_)
-        training = set(self.training_keys_)
-        seen = [not training.isdisjoint(keys) for keys in prepared.content_keys]
-        audit["seen_in_training"] = seen
-        if self.calibration_ is not None:
-            cases = cases_of(evidence, rule)
-            audit["probability"] = self.calibration_.predict(audit["score"], cases)
-        return audit
-
-    def _decide(self, audit: pd.DataFrame) -> pd.DataFrame:
-        budget = budget_of(self.policy_)
-        threshold = self.threshold_
-        if budget is not None:
-            threshold = budget_threshold(audit["score"], budget)
-        return decide(audit, threshold, self._coding())
-
-    def _predict(self, prepared: Prepared) -> tuple[Evidence, NDArray[np.float64]]:
-        """Evidence of posts from the fitted branches, and p_image of each image."""
-        material = prepared.material
-        fitted = {TEXT: self.text_, self.image_name_: self.image_}
-        probabilities = {}
-        for name, branch in fitted.items():
-            side = material.side(name)
-            chosen = np.arange(len(side.post))
-            probabilities[name] = predict_branch(
-                branch, side, chosen, classes=self._coding().tolist()
-            )
-        evidence = to_evidence(probabilities, material, pool=self.pool_)
-        if self.stages_ is not None:
-            flagged = self.stages_.flagged(evidence)
-            side = material.text
-            chosen = np.flatnonzero(flagged[side.post])
-            second = np.full(material.n_posts, np.nan)
-            second[side.post[chosen]] = predict_branch(
-                self.second_stage_, side, chosen, classes=self._coding().tolist()
-            )
-            evidence = evidence.with_second(second)
-        return evidence, probabilities[self.image_name_]
-
-    def _encode(self, prepared: Prepared) -> None:
-        """Let the encoders see every item before the folds do, under one bar."""
-        for name, branch in self.branches_.items():
-            side = prepared.material.side(name)
-            everything = np.arange(len(side.post))
-            predict_branch(branch, side, everything, classes=self._coding().tolist())

@@ -13,7 +13,9 @@ from mmevent._cache import shared_memo
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import Run, estimate
 from mmevent._folds import ForwardInTime
+from mmevent._prediction import encode_posts, evidence_of, rule_of
 from mmevent._sample import Sample
+from mmevent._setup import Setup
 from mmevent._systems import BOTH, FUSED, STAGE_1, System, cut, fit_systems
 from mmevent._validation import check_groups, check_known_labels, check_some
 from mmevent.calibration import cases_of
@@ -104,7 +106,7 @@ def evaluate(
             f"corpus_size={corpus_size!r} is for a budget: expected the policy "
             f"'budget=N', got {detector.policy_!r}. Leave it out, or set that policy."
         )
-    prepared = detector._read(posts)
+    prepared = Setup(detector).read(posts)
     check_some(len(prepared), "evaluate")
     if held_out:
         return _held_out(
@@ -132,21 +134,23 @@ def _again(
     corpus_size: int | None,
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
-    sample = detector._sample(prepared, y, groups, y_stage1)
+    setup = Setup(detector)
+    sample = setup.sample(prepared, y, groups, y_stage1)
     _check_same(detector, sample, y_stage1)
-    kind = detector._kind() or detector._usual_kind()
-    by_seed = [detector._folds(sample, seed, kind) for seed in seeds]
+    kind = setup.kind() or setup.usual_kind()
+    by_seed = [Setup(detector, seed).folds(sample, kind) for seed in seeds]
     _check_test_parts(by_seed)
+    names, classes = list(detector.branches_), detector._coding().tolist()
     runs = []
     with shared_memo():
-        detector._encode(prepared)
+        encode_posts(detector, prepared)
         for seed, folds in zip(seeds, by_seed, strict=True):
-            job = detector._job(sample, seed)
+            job = Setup(detector, seed).job(sample, names, classes)
             job = replace(job, policy=detector.policy_, corpus_size=corpus_size)
             run = estimate(job, folds, kind)[2]
             assert run is not None
             runs.append(run)
-    notes = sample.notes(detector._unfitted_texts(None), detector.image)
+    notes = sample.notes(setup.texts(), detector.image)
     return sample.summary(runs, folds, kind=kind, notes=notes, verbose=detector.verbose)
 
 
@@ -161,7 +165,7 @@ def _check_same(
             if broken
             else ""
         )
-        if detector._second() is not None and y_stage1 is None:
+        if Setup(detector).second() is not None and y_stage1 is None:
             hint += (
                 " If fit was given y_stage1, pass it here too (--stage1-label on the "
                 "command line)."
@@ -253,7 +257,7 @@ def _held_out_run(
 ) -> Run:
     """Predict once; the baselines are tuned on the training's probabilities."""
     tested = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
-    rule = detector._rule()
+    rule = rule_of(detector)
     chosen_on = Evidence(
         tested["p_text"].to_numpy(),
         {(rule.image, rule.pool): tested["p_image"].to_numpy()},
@@ -261,7 +265,7 @@ def _held_out_run(
     systems = fit_systems(
         chosen_on,
         Labels(tested["event"].to_numpy(), tested["group"].to_numpy()),
-        detector._search(0),
+        Setup(detector, 0).search(),
         detector.policy_,
         rule,
     )
@@ -271,7 +275,7 @@ def _held_out_run(
     else:
         systems[STAGE_1] = System(stages.first.score, stages.first.threshold)
         systems[BOTH] = System(stages.score, detector.threshold_)
-    evidence, _ = detector._predict(prepared)
+    evidence, _ = evidence_of(detector, prepared)
     n = len(prepared)
     scores = {name: system.score(evidence) for name, system in systems.items()}
     thresholds = {

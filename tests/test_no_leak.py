@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from mmevent import EventDetector
 from mmevent._estimation import NESTED, Run, estimate
 from mmevent._metrics import Resampling
+from mmevent._setup import Setup
 from mmevent._systems import BOTH, FUSED
 
 SEEDS = range(10)
@@ -56,16 +57,16 @@ def run_of(
         random_state=seed,
         **settings,
     )
-    prepared = detector._read(posts)
-    sample = detector._sample(prepared, event, None, None)
-    detector.classes_, detector.pos_label_ = np.array([False, True]), True
-    folds = detector._folds(sample, seed, NESTED)
+    setup = Setup(detector, seed)
+    prepared = setup.read(posts)
+    sample = setup.sample(prepared, event, None, None)
+    folds = setup.folds(sample, NESTED)
     if ignore_groups:
         alone = np.arange(len(event))
         folds.labels, folds.duplicate = sample.labels._replace(group=alone), alone
         sample = replace(sample, labels=folds.labels)
-    detector.branches_ = {"text": None}
-    run = estimate(detector._job(sample, seed), folds, NESTED)[2]
+    job = setup.job(sample, ["text"], [False, True])
+    run = estimate(job, folds, NESTED)[2]
     assert run is not None
     return run, event, twin
 

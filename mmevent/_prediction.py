@@ -1,0 +1,94 @@
+"""What a fitted detector says of posts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmevent._audit import audit_table, decide
+from mmevent._branches import TEXT, predict_branch, to_evidence
+from mmevent._cache import shared_memo
+from mmevent.calibration import cases_of
+from mmevent.decision import budget_of, budget_threshold
+from mmevent.tuning import Rule
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from mmevent._prepared import Prepared
+    from mmevent.detector import EventDetector
+    from mmevent.filter import TwoStageRule
+    from mmevent.tuning import Evidence
+
+
+def rule_of(detector: EventDetector) -> Rule:
+    """Return the fused rule; with two stages the threshold is not its own."""
+    return Rule(
+        detector.alpha_,
+        detector.beta_,
+        detector.pool_,
+        detector.threshold_,
+        detector.image_name_,
+    )
+
+
+def whole_rule(detector: EventDetector) -> Rule | TwoStageRule:
+    """Return the rule that gives posts their score."""
+    return detector.stages_ or rule_of(detector)
+
+
+def evidence_of(
+    detector: EventDetector, prepared: Prepared
+) -> tuple[Evidence, NDArray[np.float64]]:
+    """Return the probabilities of posts, and p_image of each usable image."""
+    material, classes = prepared.material, detector._coding().tolist()
+    fitted = {TEXT: detector.text_, detector.image_name_: detector.image_}
+    probabilities = {}
+    for name, branch in fitted.items():
+        side = material.side(name)
+        chosen = np.arange(len(side.post))
+        probabilities[name] = predict_branch(branch, side, chosen, classes=classes)
+    evidence = to_evidence(probabilities, material, pool=detector.pool_)
+    if detector.stages_ is not None:
+        side = material.text
+        chosen = np.flatnonzero(detector.stages_.flagged(evidence)[side.post])
+        second = np.full(material.n_posts, np.nan)
+        second[side.post[chosen]] = predict_branch(
+            detector.second_stage_, side, chosen, classes=classes
+        )
+        evidence = evidence.with_second(second)
+    return evidence, probabilities[detector.image_name_]
+
+
+def score_posts(detector: EventDetector, prepared: Prepared) -> pd.DataFrame:
+    """Return the audit of posts, without prediction and margin."""
+    with shared_memo():
+        evidence, p_image = evidence_of(detector, prepared)
+    rule = whole_rule(detector)
+    audit = audit_table(prepared, evidence, p_image, rule, text=detector.text_)
+    training = set(detector.training_keys_)
+    seen = [not training.isdisjoint(keys) for keys in prepared.content_keys]
+    audit["seen_in_training"] = seen
+    if detector.calibration_ is not None:
+        cases = cases_of(evidence, rule)
+        audit["probability"] = detector.calibration_.predict(audit["score"], cases)
+    return audit
+
+
+def decide_posts(detector: EventDetector, audit: pd.DataFrame) -> pd.DataFrame:
+    """Put predictions and margins in the audit of all posts of a call."""
+    budget = budget_of(detector.policy_)
+    threshold = detector.threshold_
+    if budget is not None:
+        threshold = budget_threshold(audit["score"], budget)
+    return decide(audit, threshold, detector._coding())
+
+
+def encode_posts(detector: EventDetector, prepared: Prepared) -> None:
+    """Let the encoders see every item before folds do, under one bar."""
+    for name, branch in detector.branches_.items():
+        side = prepared.material.side(name)
+        everything = np.arange(len(side.post))
+        predict_branch(branch, side, everything, classes=detector._coding().tolist())
