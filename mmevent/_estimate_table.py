@@ -20,6 +20,15 @@ _KINDS = {
 }
 
 
+_TITLES = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "average_precision": "average precision",
+}
+_WIDEST = 28  # letters of a slice's name
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Out-of-sample figures of a detector, its baselines, and their differences.
@@ -52,6 +61,15 @@ class Estimate:
     reliability : DataFrame
         By tenths of the calibrated probability: number of posts, mean probability, and
         the share of events with its interval.
+    slices : DataFrame
+        One row for each slice of the posts, by images, number of images, period,
+        language, or a column that was asked for: figures of the rule that predicts, and
+        how far each is from that of all other posts (``f1_minus_rest``). The intervals
+        of these differences hold for all slices and figures at once.
+    threshold : DataFrame
+        The threshold, and the 95% interval in which it would lie had other groups of
+        posts been coded; ``n_unmet`` of ``n_resamples`` cannot meet the policy. Empty
+        where the policy chooses none.
 
     See Also
     --------
@@ -80,6 +98,8 @@ class Estimate:
     notes: list[str] = field(default_factory=list)
     brier: pd.DataFrame = field(default_factory=pd.DataFrame)
     reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
+    slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    threshold: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_frame(self, slice: str = "all") -> pd.DataFrame:
         """Return the rows of one slice, indexed by system.
@@ -164,19 +184,19 @@ class Estimate:
         )
 
     def _sections(self) -> list[tuple[str, pd.DataFrame]]:
-        slices = [name for name in self.table["slice"].unique() if name != "all"]
         system = whole(set(self.table["system"]))
-        by_slice = self.table[
-            (self.table["system"] == system) & self.table["slice"].isin(slices)
-        ]
         sections = [
             ("All posts", _readable(self.to_frame())),
             (f"F1 of {system} minus", _readable_differences(self.differences)),
-            (
-                f"{system.capitalize()}, by slice",
-                _readable(by_slice.set_index("slice")),
-            ),
         ]
+        if len(self.slices):
+            title = f"{system.capitalize()}, by slice"
+            sections.append((title, _readable_slices(self.slices)))
+            title = "Minus all other posts; these intervals hold for all slices at once"
+            sections.append((title, _readable_minus_rest(self.slices)))
+        if len(self.threshold):
+            title = "Threshold, and where it lies for resamples of the groups"
+            sections.append((title, _readable_threshold(self.threshold)))
         if len(self.false_positive_rates):
             title = f"False-positive rate of {system}, by number of images"
             sections.append((title, _readable_rates(self.false_positive_rates)))
@@ -231,18 +251,12 @@ def _with_interval(value: float, low: float, high: float, *, digits: int = 3) ->
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    names = {
-        "f1": "F1",
-        "precision": "precision",
-        "recall": "recall",
-        "average_precision": "average precision",
-    }
     columns = {
         title: [
             _with_interval(*row, digits=2)
             for row in table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
         ]
-        for name, title in names.items()
+        for name, title in _TITLES.items()
     }
     columns["flagged"] = [f"{value:,.0f}" for value in table["n_flagged"]]
     return pd.DataFrame(columns, index=list(table.index))
@@ -252,6 +266,46 @@ def _readable_differences(differences: pd.DataFrame) -> pd.DataFrame:
     values = differences[["difference", "low", "high"]].to_numpy(dtype=float)
     text = [f"{v:+.3f} [{low:+.3f}, {high:+.3f}]" for v, low, high in values]
     return pd.DataFrame({"difference": text}, index=list(differences["baseline"]))
+
+
+def _readable_slices(slices: pd.DataFrame) -> pd.DataFrame:
+    columns: dict[str, list[str]] = {
+        "posts": [f"{n:,}" for n in slices["n_posts"]],
+        "events": [f"{n:,}" for n in slices["n_events"]],
+    }
+    for name in ("f1", "precision", "recall"):
+        values = slices[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float)
+        columns[_TITLES[name]] = [
+            "–" if np.isnan(row[0]) else _with_interval(*row, digits=2)
+            for row in values
+        ]
+    return pd.DataFrame(columns, index=_slice_names(slices))
+
+
+def _readable_minus_rest(slices: pd.DataFrame) -> pd.DataFrame:
+    columns = {}
+    for name in ("f1", "precision", "recall"):
+        difference = f"{name}_minus_rest"
+        ends = [difference, f"{difference}_low", f"{difference}_high"]
+        columns[_TITLES[name]] = [
+            "–" if np.isnan(low) else f"{value:+.3f} [{low:+.2f}, {high:+.2f}]"
+            for value, low, high in slices[ends].to_numpy(dtype=float)
+        ]
+    frame = pd.DataFrame(columns, index=_slice_names(slices))
+    return frame[(frame != "–").any(axis=1)]
+
+
+def _slice_names(slices: pd.DataFrame) -> list[str]:
+    names = [f"{row.by}: {row.slice}" for row in slices.itertuples()]
+    return [f"{name[:_WIDEST]}…" if len(name) > _WIDEST else name for name in names]
+
+
+def _readable_threshold(threshold: pd.DataFrame) -> pd.DataFrame:
+    rows = threshold.to_numpy(dtype=float)
+    text = [_with_interval(*row[:3]) for row in rows]
+    unmet = [f"{row[4]:,.0f} of {row[3]:,.0f}" for row in rows]
+    columns = {"threshold": text, "policy cannot be met": unmet}
+    return pd.DataFrame(columns, index=[""] * len(rows))
 
 
 def _readable_brier(brier: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import CROSS_FITTED, Run
-from mmevent._metrics import Interval, Resampling
+from mmevent._metrics import Interval, Resampling, Weights
+from mmevent._slices import Slices, slice_figures, worse_served
 from mmevent._systems import BOTH, STAGE_1, whole
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def summarise(
     *,
     kind: str,
     leakage: dict[str, int],
+    slices: Slices,
+    prevalence: float | None = None,
     notes: Sequence[str] = (),
     verbose: bool = False,
 ) -> Estimate:
@@ -42,7 +45,15 @@ def summarise(
     every run, so that they do not shrink with the number of seeds.
     """
     tested = runs[0].fold >= 0
-    notes = list(notes)
+    notes = [*notes, *slices.notes]
+    weights = None
+    if prevalence is not None:
+        weights = Weights.at(prevalence, event[tested])
+        notes.append(
+            f"figures are re-weighted from a prevalence of {event[tested].mean():.3f} "
+            f"to {prevalence:g}. They hold if the scores of events, and those of other "
+            f"posts, are distributed there as in these posts."
+        )
     never = int((~tested).sum())
     if never:
         notes.append(
@@ -57,18 +68,18 @@ def summarise(
             f"for which other posts did not show that the policy can be met: none of "
             f"them is flagged."
         )
-    slices = {
+    parts = {
         "all": tested,
         "with images": tested & (n_images > 0),
         "without images": tested & (n_images == 0),
     }
-    if not slices["with images"].any() or not slices["without images"].any():
-        slices = {"all": tested}
-    total = len(slices) * len(runs) * len(runs[0].scores)
+    if not parts["with images"].any() or not parts["without images"].any():
+        parts = {"all": tested}
+    total = len(parts) * len(runs) * len(runs[0].scores)
     with tqdm(total=total, desc="Resampling groups", disable=not verbose) as bar:
         figures = {
-            name: _Figures(runs, event, cluster, rows, bar.update)
-            for name, rows in slices.items()
+            name: _Figures(runs, event, cluster, rows, weights, bar.update)
+            for name, rows in parts.items()
         }
     of_all = figures["all"]
     if of_all.resampling.small:
@@ -83,6 +94,14 @@ def summarise(
                 "the posts that trained the second stage were flagged by a rule that "
                 "saw every fold."
             )
+    by_slice = slice_figures(
+        [run.flagged(system)[tested] for run in runs],
+        event[tested],
+        cluster[tested],
+        {by: names[tested] for by, names in slices.names.items()},
+        weights,
+    )
+    notes += worse_served(by_slice)
     table = [row for name, f in figures.items() for row in f.rows(name)]
     return Estimate(
         kind=kind,
@@ -94,6 +113,7 @@ def summarise(
         false_positive_rates=pd.DataFrame(
             _false_positive_rates(runs, event, cluster, n_images, tested)
         ),
+        slices=pd.DataFrame(by_slice),
         parameters=pd.DataFrame([row for run in runs for row in run.parameters]),
         brier=pd.DataFrame(_brier(runs, event, cluster, tested)),
         reliability=pd.DataFrame(_reliability(runs, event, cluster, tested)),
@@ -125,8 +145,10 @@ class _Figures:
         event: NDArray[np.bool_],
         cluster: IntArray,
         rows: NDArray[np.bool_],
+        weights: Weights | None,
         progress: Callable[[], object],
     ) -> None:
+        self.weights = weights
         self.runs, self.chosen, self.event = runs, rows, event[rows]
         self.progress = progress
         self.resampling = Resampling(cluster[rows])
@@ -140,10 +162,13 @@ class _Figures:
         per_run = []
         for run in self.runs:
             figures = self.resampling.ratios(
-                run.flagged(system)[self.chosen], self.event
+                run.flagged(system)[self.chosen], self.event, self.weights
             )
             figures["average_precision"] = self.resampling.average_precision(
-                run.scores[system][self.chosen], self.event, run.fold[self.chosen]
+                run.scores[system][self.chosen],
+                self.event,
+                run.fold[self.chosen],
+                self.weights,
             )
             per_run.append(figures)
             self.progress()
@@ -154,8 +179,9 @@ class _Figures:
         per_run = []
         for run in self.runs:
             judged = run.flagged(STAGE_1)[self.chosen]
-            flagged = judged & run.flagged(BOTH)[self.chosen]
-            per_run.append(self.resampling.ratios(flagged, self.event & judged))
+            flagged = run.flagged(BOTH)[self.chosen]
+            counts = self.resampling.count(flagged, self.event, judged)
+            per_run.append(counts.weighted(self.weights).ratios())
         missing = np.full_like(per_run[0]["f1"], np.nan)
         return {
             name: np.array([f.get(name, missing) for f in per_run]) for name in _FIGURES
@@ -174,7 +200,6 @@ class _Figures:
                 "slice": slice_name,
                 "system": system,
                 **self._counts(system),
-                "n_groups": self.resampling.n_groups,
             }
             for name, interval in self.intervals(system).items():
                 row |= {
@@ -194,6 +219,7 @@ class _Figures:
         return {
             "n_posts": round(judged.sum() / len(self.runs)),
             "n_events": round((judged & self.event).sum() / len(self.runs)),
+            "n_groups": self.resampling.n_groups,
             "n_flagged": flagged.sum() / len(self.runs),
         }
 

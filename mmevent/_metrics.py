@@ -26,6 +26,49 @@ class Interval(NamedTuple):
     high: float
 
 
+class Weights(NamedTuple):
+    """What an event counts, and another post, where a sample stands for a corpus."""
+
+    event: float
+    other: float
+
+    @classmethod
+    def at(cls, prevalence: float, event: NDArray[np.bool_]) -> Weights:
+        """Return the weights that give events this share of the posts."""
+        share = float(event.mean())
+        return cls(prevalence / share, (1.0 - prevalence) / (1.0 - share))
+
+
+class Counts(NamedTuple):
+    """Posts of each kind, in the sample and then in each resample."""
+
+    true: FloatArray
+    false: FloatArray
+    events: FloatArray
+    others: FloatArray
+
+    def weighted(self, weights: Weights | None) -> Counts:
+        """Give events and others the same totals in each resample."""
+        if weights is None:
+            return self
+        event, other = _factors(self.events, self.others, weights)
+        return Counts(
+            self.true * event,
+            self.false * other,
+            self.events * event,
+            self.others * other,
+        )
+
+    def ratios(self) -> dict[str, FloatArray]:
+        """Precision, recall and F1."""
+        flagged = self.true + self.false
+        return {
+            "precision": _divide(self.true, flagged),
+            "recall": _divide(self.true, self.events),
+            "f1": _divide(2.0 * self.true, flagged + self.events),
+        }
+
+
 class Resampling:
     """Resamples of whole groups, the same for every figure.
 
@@ -53,10 +96,16 @@ class Resampling:
         self.counts = np.vstack([ones, counts]).astype(np.float32)
 
     def sums(self, values: FloatArray | NDArray[np.bool_]) -> FloatArray:
-        """Sum of a count over the posts of each resample, exact below 2**24."""
-        by_group = np.bincount(self.group, values, minlength=self.n_groups)
+        """Sum of a count over the posts of each resample, exact below 2**24.
+
+        Of values of shape (n_posts, k) it is k sums.
+        """
+        columns = values.reshape(len(values), -1).T
+        by_group = np.column_stack(
+            [np.bincount(self.group, column, self.n_groups) for column in columns]
+        )
         total = self.counts @ by_group.astype(np.float32)
-        return total.astype(np.float64)
+        return total.astype(np.float64).reshape(len(total), *values.shape[1:])
 
     def interval(self, figures: FloatArray) -> Interval:
         """Interval of a figure, given for the sample and each resample."""
@@ -66,10 +115,36 @@ class Resampling:
         if not self.small:
             low, high = np.quantile(others, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             return Interval(value, float(low), float(high))
+        reach = self._reach(others, 1 - LEVEL)
+        return Interval(value, value - reach, value + reach)
+
+    def simultaneous(self, figures: FloatArray) -> list[Interval]:
+        """Intervals of k figures, of shape (n_resamples + 1, k), that hold all at once.
+
+        Percentiles of the resamples, so far out that 95% of these are within all of
+        them (Mandel and Betensky 2008). With few groups, t-intervals whose level is
+        divided by k (Bonferroni).
+        """
+        values, others = figures[0], figures[1:]
+        low, high = np.full((2, len(values)), np.nan)
+        varies = [len(np.unique(one[~np.isnan(one)])) > 1 for one in others.T]
+        usable = np.flatnonzero(~np.isnan(values) & varies)
+        if self.small:
+            for i in usable:
+                reach = self._reach(others[:, i], (1 - LEVEL) / max(len(usable), 1))
+                low[i], high[i] = values[i] - reach, values[i] + reach
+        elif len(usable):
+            ends = _band(others[:, usable])
+            low[usable], high[usable] = ends
+        return [
+            Interval(*map(float, row)) for row in zip(values, low, high, strict=True)
+        ]
+
+    def _reach(self, others: FloatArray, tail: float) -> float:
+        """Half the width of a t-interval from leaving out each group."""
         n = len(others)
         error = np.sqrt((n - 1) / n * np.square(others - others.mean()).sum())
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * error)
-        return Interval(value, value - reach, value + reach)
+        return float(stats.t.ppf(1 - tail / 2, n - 1) * error)
 
     def standard_error(self, figures: FloatArray) -> float:
         """Return the standard error of a figure, given as for `interval`."""
@@ -77,43 +152,98 @@ class Resampling:
         spread = float(others.std())
         return spread * np.sqrt(len(others) - 1) if self.small else spread
 
+    def count(
+        self,
+        flagged: NDArray[np.bool_],
+        event: NDArray[np.bool_],
+        inside: NDArray[np.bool_],
+    ) -> Counts:
+        """Count the posts inside a slice, or inside k of them, side by side."""
+        kinds = (flagged & event, flagged & ~event, event, ~event)
+        inside = inside.T
+        return Counts(*(self.sums((kind & inside).T) for kind in kinds))
+
     def ratios(
-        self, flagged: NDArray[np.bool_], event: NDArray[np.bool_]
+        self,
+        flagged: NDArray[np.bool_],
+        event: NDArray[np.bool_],
+        weights: Weights | None = None,
     ) -> dict[str, FloatArray]:
         """Precision, recall and F1 of the sample and each resample."""
-        true = self.sums(flagged & event)
-        n_flagged, n_events = self.sums(flagged), self.sums(event)
-        return {
-            "precision": _divide(true, n_flagged),
-            "recall": _divide(true, n_events),
-            "f1": _divide(2.0 * true, n_flagged + n_events),
-        }
+        everything = np.ones(len(event), dtype=bool)
+        return self.count(flagged, event, everything).weighted(weights).ratios()
 
     def average_precision(
-        self, score: FloatArray, event: NDArray[np.bool_], fold: IntArray
+        self,
+        score: FloatArray,
+        event: NDArray[np.bool_],
+        fold: IntArray,
+        weights: Weights | None = None,
     ) -> FloatArray:
         """Average precision within each fold, averaged over folds with an event."""
         folds = [np.flatnonzero(fold == k) for k in np.unique(fold)]
-        per_fold = [self._average_precision(score, event, rows) for rows in folds]
+        factors = (np.ones(len(self.counts)),) * 2
+        if weights is not None:
+            factors = _factors(self.sums(event), self.sums(~event), weights)
+        per_fold = [
+            self._average_precision(score, event, rows, factors) for rows in folds
+        ]
         figures = np.vstack(per_fold)
         defined = ~np.isnan(figures)
         return _divide(np.where(defined, figures, 0.0).sum(axis=0), defined.sum(axis=0))
 
     def _average_precision(
-        self, score: FloatArray, event: NDArray[np.bool_], rows: IntArray
+        self,
+        score: FloatArray,
+        event: NDArray[np.bool_],
+        rows: IntArray,
+        factors: tuple[FloatArray, FloatArray],
     ) -> FloatArray:
         order = rows[np.argsort(-score[rows], kind="stable")]
         last = np.flatnonzero(np.diff(score[order], append=-np.inf))
         result = np.empty(len(self.counts))
         step = max(1, 4_000_000 // len(order))
         for start in range(0, len(self.counts), step):
-            weight = self.counts[start : start + step][:, self.group[order]]
+            chosen = slice(start, start + step)
+            of_event, of_other = (factor[chosen, None] for factor in factors)
+            weight = self.counts[chosen][:, self.group[order]]
             flagged = np.cumsum(weight, axis=1, dtype=np.float64)[:, last]
             true = np.cumsum(weight * event[order], axis=1, dtype=np.float64)[:, last]
+            flagged = true * of_event + (flagged - true) * of_other
+            true *= of_event
             gained = np.diff(true, axis=1, prepend=0.0)
             area = (gained * _divide(true, flagged, empty=0.0)).sum(axis=1)
-            result[start : start + step] = _divide(area, true[:, -1])
+            result[chosen] = _divide(area, true[:, -1])
         return result
+
+
+def _band(figures: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of the narrowest band of percentiles that holds enough rows.
+
+    A figure that is undefined in a resample is within.
+    """
+    n = len(figures)
+    ordered = np.sort(figures, axis=0)  # NaN last
+    n_defined = (~np.isnan(figures)).sum(axis=0)
+    rank = stats.rankdata(figures, method="max", axis=0, nan_policy="omit")
+    from_below = stats.rankdata(figures, method="min", axis=0, nan_policy="omit")
+    depth = np.fmin(rank, n_defined + 1 - from_below)
+    deepest = np.nan_to_num(depth, nan=n).min(axis=1)  # the figure furthest out
+    k = int(np.sort(deepest)[int((1 - LEVEL) * n)])
+    columns = np.arange(figures.shape[1])
+    k_of = np.minimum(k, n_defined)
+    return ordered[k_of - 1, columns], ordered[n_defined - k_of, columns]
+
+
+def _factors(
+    events: FloatArray, others: FloatArray, weights: Weights
+) -> tuple[FloatArray, FloatArray]:
+    """Return what an event and another post count in each resample."""
+    of_event, of_other = (
+        weight * _divide(np.broadcast_to(n[0], n.shape), n, empty=0.0)
+        for n, weight in zip((events, others), weights, strict=True)
+    )
+    return of_event, of_other
 
 
 def _divide(a: FloatArray, b: FloatArray, *, empty: float = np.nan) -> FloatArray:

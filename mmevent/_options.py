@@ -348,6 +348,19 @@ EVALUATE = [
         "for.",
     ),
     click.option(
+        "--by",
+        multiple=True,
+        metavar="COLUMN",
+        help="Figures for each value of this column too; can be given again.",
+    ),
+    click.option(
+        "--prevalence",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        metavar="SHARE",
+        help="Share of events in the corpus that the figures are to be for, such as "
+        "0.02.",
+    ),
+    click.option(
         "--label",
         metavar="COLUMN",
         help="Column of the hand-coded labels.  [default: as in fit]",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmevent._estimate_table import Estimate
     from mmevent._estimation import Run
     from mmevent._prepared import Prepared
+    from mmevent._slices import Slices
 
 SAME_FOLDS = "the folds are the same for every seed: a splitter has a seed of its own."
 
@@ -120,8 +121,10 @@ class Sample:
         folds: Folds | None,
         *,
         kind: str,
+        slices: Slices,
         notes: Sequence[str],
         verbose: bool,
+        prevalence: float | None = None,
     ) -> Estimate:
         """Turn the scores of runs on these posts into an estimate.
 
@@ -145,6 +148,8 @@ class Sample:
             self.prepared.n_usable,
             kind=kind,
             leakage=leakage,
+            slices=slices,
+            prevalence=prevalence,
             notes=notes,
             verbose=verbose,
         )

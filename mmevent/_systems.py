@@ -77,7 +77,7 @@ def fit_systems(
     rule: Rule,
     second: SecondStage | None = None,
 ) -> dict[str, System]:
-    """Tune the thresholds of a rule, and all baselines, on out-of-fold probabilities.
+    """Tune the threshold of a rule, and all baselines, on out-of-fold probabilities.
 
     Baselines that cannot differ from another, since no post has text or none has an
     image, are left out. With a second stage there are two more systems, the first stage
@@ -114,7 +114,9 @@ def fit_systems(
     if (evidence.has_text & evidence.has_image).any():
         systems["equal average"] = tuned(best_key(_average_score))
         systems["stacking"] = tuned(_fit_stacking(evidence, event, rule))
-    systems[FUSED] = replace(tuned(rule.score), rule=rule)
+    systems[FUSED] = System(rule.score, rule.threshold, rule)
+    if policy != "f1" or labels.stage1 is not None:
+        systems[FUSED] = replace(tuned(rule.score), rule=rule)
     if second is not None:
         both = choose_stages(evidence, labels, search, rule, second)
         systems[STAGE_1] = systems[BOTH] = systems[FUSED]

@@ -131,6 +131,8 @@ def evaluate(
                 "from Python, without one. Name the column with --label."
             )
         check_column(posts, frame, label, "--label")
+        for name in options["by"]:
+            check_column(posts, frame, name, "--by")
         held_out = options["held_out"]
         detector.columns = name_columns(
             posts,
@@ -149,6 +151,8 @@ def evaluate(
             drop_seen=options["drop_seen"],
             seeds=range(options["seeds"]),
             corpus_size=options["corpus_size"],
+            by=options["by"],
+            prevalence=options["prevalence"],
         )
         click.echo(str(figures))
         if options["json_path"]:

@@ -222,6 +222,11 @@ def budget_of(policy: object) -> int | None:
     return int(value) if kind == "budget" else None
 
 
+def has_threshold(policy: object) -> bool:
+    """Whether a policy chooses a threshold on labelled posts."""
+    return _parse(policy).kind not in ("budget", "threshold")
+
+
 def plain_policy(policy: object) -> Any:
     """Return a policy as JSON holds it."""
     kind, value = _parse(policy)

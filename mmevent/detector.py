@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from mmevent._prediction import decide_posts, rule_of, score_posts, whole_rule
 from mmevent._sample import Sample
 from mmevent._second import fit_stages
 from mmevent._setup import Setup
+from mmevent._slices import Slices
+from mmevent._stability import threshold_spread
 from mmevent._systems import tune_first
 from mmevent._validation import check_known_labels, check_labels, check_some
 from mmevent.calibration import cases_of, check_enough, fit_calibration
@@ -299,9 +302,15 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.training_keys_ = sorted(set().union(*prepared.keys))
         self.estimate_ = None
         if run is not None and kind is not None:
-            self.estimate_ = sample.summary(
-                [run], folds, kind=kind, notes=notes, verbose=self.verbose
+            figures = sample.summary(
+                [run],
+                folds,
+                kind=kind,
+                slices=Slices.of(prepared, posts),
+                notes=notes,
+                verbose=self.verbose,
             )
+            self.estimate_ = replace(figures, threshold=threshold_spread(self))
         return self
 
     def predict(self, posts: Any) -> NDArray[Any]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent._branches import Labels
 from mmevent._cache import shared_memo
+from mmevent._cuts import has_both
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import Run, estimate
 from mmevent._folds import ForwardInTime
 from mmevent._prediction import encode_posts, evidence_of, rule_of
 from mmevent._sample import Sample
 from mmevent._setup import Setup
+from mmevent._slices import Slices
+from mmevent._stability import threshold_spread
 from mmevent._systems import BOTH, FUSED, STAGE_1, System, cut, fit_systems
 from mmevent._validation import check_groups, check_known_labels, check_some
 from mmevent.calibration import cases_of
-from mmevent.decision import budget_of
+from mmevent.decision import budget_of, choose_threshold
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
 
@@ -46,6 +49,8 @@ def evaluate(
     drop_seen: bool = False,
     seeds: Sequence[int] = (0,),
     corpus_size: int | None = None,
+    by: Sequence[str] = (),
+    prevalence: float | None = None,
 ) -> Estimate:
     """Estimate how well a fitted detector does, out of sample.
 
@@ -75,6 +80,14 @@ def evaluate(
     corpus_size : int or None, default=None
         With the policy ``"budget=N"`` only: number of posts of the corpus that the
         budget is for. Of n tested posts the share n / corpus_size of it is flagged.
+    by : sequence of str, default=()
+        Columns of the posts whose values are slices in ``Estimate.slices``, beside
+        those by images, number of images, period (`created_at`) and ``language`` or
+        ``lang``. Of more than 12 values of one column the rarest are joined.
+    prevalence : float or None, default=None
+        Share of events, between 0 and 1, in the corpus that the figures are to be for:
+        events and others are weighted so that it is theirs. This assumes that within
+        either, scores are distributed as in these posts. None leaves them as they are.
 
     Returns
     -------
@@ -106,20 +119,35 @@ def evaluate(
             f"corpus_size={corpus_size!r} is for a budget: expected the policy "
             f"'budget=N', got {detector.policy_!r}. Leave it out, or set that policy."
         )
+    _check_prevalence(prevalence)
     prepared = Setup(detector).read(posts)
     check_some(len(prepared), "evaluate")
+    asked = _Asked(Slices.of(prepared, posts, by), prevalence, corpus_size)
     if held_out:
-        return _held_out(
-            detector, prepared, y, groups, drop_seen=drop_seen, corpus_size=corpus_size
+        figures = _held_out(detector, prepared, y, groups, asked, drop_seen=drop_seen)
+    else:
+        figures = _again(
+            detector, prepared, y, groups, y_stage1, asked, _checked_seeds(seeds)
         )
-    return _again(
-        detector,
-        prepared,
-        y,
-        groups,
-        y_stage1,
-        seeds=_checked_seeds(seeds),
-        corpus_size=corpus_size,
+    return replace(figures, threshold=threshold_spread(detector))
+
+
+class _Asked(NamedTuple):
+    """What the figures are to be given for."""
+
+    slices: Slices
+    prevalence: float | None
+    corpus_size: int | None
+
+
+def _check_prevalence(prevalence: object) -> None:
+    if prevalence is None or (
+        isinstance(prevalence, (float, np.floating)) and 0 < prevalence < 1
+    ):
+        return
+    raise InputError(
+        f"prevalence={prevalence!r} is no share of events: expected None or a number "
+        f"between 0 and 1, such as 0.02 for two in a hundred. Correct it."
     )
 
 
@@ -129,9 +157,8 @@ def _again(
     y: ArrayLike,
     groups: ArrayLike | None,
     y_stage1: ArrayLike | None,
-    *,
+    asked: _Asked,
     seeds: Sequence[int],
-    corpus_size: int | None,
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
     setup = Setup(detector)
@@ -146,12 +173,20 @@ def _again(
         encode_posts(detector, prepared)
         for seed, folds in zip(seeds, by_seed, strict=True):
             job = Setup(detector, seed).job(sample, names, classes)
-            job = replace(job, policy=detector.policy_, corpus_size=corpus_size)
+            job = replace(job, policy=detector.policy_, corpus_size=asked.corpus_size)
             run = estimate(job, folds, kind)[2]
             assert run is not None
             runs.append(run)
     notes = sample.notes(setup.texts(), detector.image)
-    return sample.summary(runs, folds, kind=kind, notes=notes, verbose=detector.verbose)
+    return sample.summary(
+        runs,
+        folds,
+        kind=kind,
+        slices=asked.slices,
+        prevalence=asked.prevalence,
+        notes=notes,
+        verbose=detector.verbose,
+    )
 
 
 def _check_same(
@@ -218,9 +253,9 @@ def _held_out(
     prepared: Prepared,
     y: ArrayLike,
     groups: ArrayLike | None,
+    asked: _Asked,
     *,
     drop_seen: bool,
-    corpus_size: int | None,
 ) -> Estimate:
     """Predict posts that the fit never saw, once."""
     event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
@@ -242,11 +277,20 @@ def _held_out(
         check_some(len(kept), "evaluate, once training posts are dropped")
         notes.append(f"{int(seen.sum())} posts dropped: seen in training.")
         prepared, event = prepared.take(kept), event[kept]
+        asked = asked._replace(slices=asked.slices.take(kept))
         given = None if given is None else given[kept]
+    if asked.prevalence is not None and not has_both(event):
+        raise InputError(
+            f"prevalence={asked.prevalence!r} needs events and others: expected both "
+            f"among the {len(event)} posts, got {int(event.sum())} events. Leave it "
+            f"out."
+        )
     return Sample.of(prepared, event, given).summary(
-        [_held_out_run(detector, prepared, corpus_size)],
+        [_held_out_run(detector, prepared, asked.corpus_size)],
         None,
         kind="held out",
+        slices=asked.slices,
+        prevalence=asked.prevalence,
         notes=notes,
         verbose=detector.verbose,
     )
@@ -257,19 +301,24 @@ def _held_out_run(
 ) -> Run:
     """Predict once; the baselines are tuned on the training's probabilities."""
     tested = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
-    rule = rule_of(detector)
+    rule, stages = rule_of(detector), detector.stages_
     chosen_on = Evidence(
         tested["p_text"].to_numpy(),
         {(rule.image, rule.pool): tested["p_image"].to_numpy()},
     )
+    event = tested["event"].to_numpy()
+    if stages is not None:  # the detector's threshold is that of both
+        alone = choose_threshold(
+            "f1", rule.score(chosen_on), event, criterion=detector.criterion
+        )
+        rule = replace(rule, threshold=alone)
     systems = fit_systems(
         chosen_on,
-        Labels(tested["event"].to_numpy(), tested["group"].to_numpy()),
+        Labels(event, tested["group"].to_numpy()),
         Setup(detector, 0).search(),
         detector.policy_,
         rule,
     )
-    stages = detector.stages_
     if stages is None:
         systems[FUSED] = System(rule.score, detector.threshold_)
     else:

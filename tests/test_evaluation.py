@@ -17,6 +17,7 @@ from mmevent import Estimate, EventDetector, ForwardInTime, evaluate
 from mmevent._estimation import Run
 from mmevent._figures import summarise
 from mmevent._metrics import Resampling
+from mmevent._slices import Slices
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.synthetic import make_posts
 
@@ -25,6 +26,7 @@ RNG = np.random.default_rng(0)
 EVENT = RNG.random(N) < 0.4
 N_IMAGES = np.arange(N) // 3 % 6
 NO_LEAKAGE = {"n_groups": N}
+SLICES = Slices({"images": np.where(N_IMAGES > 0, "with", "without")}, [])
 
 
 def make_run(
@@ -44,7 +46,7 @@ def make_run(
 
 
 def summary(*runs: Run, cluster: Any = None, **settings: Any) -> Estimate:
-    given: dict[str, Any] = {"kind": "nested", "leakage": NO_LEAKAGE}
+    given: dict[str, Any] = {"kind": "nested", "leakage": NO_LEAKAGE, "slices": SLICES}
     cluster = np.arange(N) if cluster is None else cluster
     return summarise(runs, EVENT, cluster, N_IMAGES, **(given | settings))
 
@@ -108,6 +110,7 @@ def test_slices_are_left_out_where_all_or_no_posts_have_images() -> None:
             n_images,
             kind="nested",
             leakage=NO_LEAKAGE,
+            slices=SLICES,
         )
         assert estimate.table["slice"].unique().tolist() == ["all"]
 
@@ -198,7 +201,10 @@ def assert_same(first: Estimate, second: Estimate) -> None:
         second.leakage,
         second.notes,
     )
-    for name in ("table", "differences", "by_seed", "false_positive_rates"):
+    for name in (
+        *("table", "differences", "by_seed", "false_positive_rates"),
+        *("slices", "threshold"),
+    ):
         one, other = (
             frame.astype(object).where(frame.notna(), None)
             for frame in (getattr(first, name), getattr(second, name))
@@ -229,6 +235,7 @@ def test_an_estimate_without_negatives_survives_too() -> None:
         N_IMAGES,
         kind="held out",
         leakage=NO_LEAKAGE,
+        slices=SLICES,
     )
     assert "False-positive rate" not in str(estimate)
     assert_same(estimate, Estimate.from_dict(json.loads(estimate.to_json())))
@@ -275,7 +282,7 @@ def test_html_is_escaped() -> None:
     page = summary(make_run(), notes=["<script>alert(1)</script>"])._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert page.count("<table") == page.count("</table>") == 4
+    assert page.count("<table") == page.count("</table>") == 5
 
 
 # Of a detector

@@ -1,0 +1,273 @@
+"""Slices of posts, and how well one threshold serves each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmevent._metrics import SMALL, Counts, Interval, Resampling
+from mmevent._records import column, listed, to_frame
+from mmevent.exceptions import InputError
+from mmevent.posts import parse_created_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from mmevent._metrics import Weights
+    from mmevent._prepared import Prepared
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.intp]
+
+MOST = 12  # slices of one kind; the rarest are joined
+LEAST = 20  # posts that a figure is a share of, for its difference to be given
+FIGURES = ("f1", "precision", "recall")
+OTHER = "other"
+_LANGUAGES = ("language", "lang")
+_UNITS = ("D", "W", "M", "Y")
+_POSTS_A_PERIOD = 100
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The slice of each post, by what posts are told apart by.
+
+    Parameters
+    ----------
+    names : dict of str to ndarray of shape (n_posts,)
+        Strings; None for a post that is in none of these slices.
+    notes : list of str
+    """
+
+    names: dict[str, NDArray[Any]]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, prepared: Prepared, posts: Any, by: Sequence[str] = ()) -> Slices:
+        """Tell posts apart by their images, period and language, and by columns.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            The posts.
+        posts : DataFrame, sequence of mappings or datasets.Dataset
+            As they came, with the columns of `by`.
+        by : sequence of str, default=()
+            Columns whose values are slices.
+        """
+        frame, came = to_frame(posts, [*_LANGUAGES, *by])
+        missing = [name for name in by if name not in came]
+        if missing:
+            raise InputError(
+                f"by={list(by)!r} names columns that posts do not have: expected some "
+                f"of {listed(came)}, got {listed(missing)}. Correct the names."
+            )
+        number, notes = prepared.n_usable, []
+        names = {
+            "images": np.where(number > 0, "with", "without"),
+            "number of images": _numbers(number),
+        }
+        if "created_at" in prepared.posts:
+            try:
+                names["period"] = _periods(prepared.posts)
+            except InputError:
+                notes.append("some times cannot be read: no figures by period.")
+        for name in dict.fromkeys([*_LANGUAGES, *by]):
+            if name in came:
+                names[name] = _frequent(column(frame, name))
+        return cls(names, notes)
+
+    def take(self, rows: IntArray) -> Slices:
+        """Keep some posts, by row number."""
+        return Slices({k: names[rows] for k, names in self.names.items()}, self.notes)
+
+
+def _numbers(n_images: IntArray) -> NDArray[Any]:
+    """Name the number of images of each post that has some."""
+    names = np.where(n_images < 4, n_images.astype(str), "4 or more").astype(object)
+    names[n_images == 0] = None
+    return names
+
+
+def _periods(posts: pd.DataFrame) -> NDArray[Any]:
+    """Name the period of each post: days, weeks, months or years, not too many."""
+    times = parse_created_at(posts).dt.tz_localize(None)
+    for unit in _UNITS:
+        periods = times.dt.to_period(unit)
+        if periods.nunique() <= min(MOST, len(posts) / _POSTS_A_PERIOD):
+            break
+    if unit == "W":
+        return _frequent("week of " + periods.dt.start_time.dt.date.astype(str))
+    return _frequent(periods)
+
+
+def _frequent(values: pd.Series) -> NDArray[Any]:
+    """Name the value of each post, rare ones as one."""
+    names = values.astype(object).where(values.notna().to_numpy(), "missing")
+    names = names.astype(str)
+    kept = names.value_counts().index
+    if len(kept) > MOST:
+        names = names.where(names.isin(kept[: MOST - 1]).to_numpy(), OTHER)
+    found: NDArray[Any] = names.to_numpy(dtype=object)
+    return found
+
+
+def slice_figures(
+    flagged: Sequence[NDArray[np.bool_]],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    names: Mapping[str, NDArray[Any]],
+    weights: Weights | None,
+) -> list[dict[str, Any]]:
+    """Figures of each slice, and how far they are from those of all other posts.
+
+    Parameters
+    ----------
+    flagged : sequence of ndarray of bool of shape (n_posts,)
+        What each run flags; figures are means over the runs.
+    event : ndarray of bool of shape (n_posts,)
+        Which posts are events.
+    cluster : ndarray of int of shape (n_posts,)
+        Posts that are resampled together.
+    names : mapping of str to ndarray of shape (n_posts,)
+        The slice of each post; what does not tell posts apart is left out.
+    weights : Weights or None
+        Of events and of others.
+
+    Returns
+    -------
+    list of dict
+        One a slice. Its intervals are its own; those of the differences
+        (``f1_minus_rest`` and so on) hold for all slices and figures at once. These are
+        NaN where a figure is the share of fewer than 20 posts, within the slice or
+        outside: of four events that are all found no resample would miss one.
+    """
+    everything = Resampling(cluster)
+    table, differences = [], []
+    for by, values in names.items():
+        found = sorted({name for name in values if name is not None}, key=_place)
+        if len(found) < 2:
+            continue
+        inside = values[:, None] == np.array(found, dtype=object)
+        here, rest, few = _of_slices(everything, flagged, event, inside, weights)
+        by_slice = np.stack([here[f] - rest[f] for f in FIGURES], axis=-1)
+        by_slice[:, few.T] = np.nan
+        differences.append(by_slice.reshape(len(by_slice), -1))
+        for k, name in enumerate(found):
+            posts = inside[:, k]
+            own, n_groups = everything, len(np.unique(cluster[posts]))
+            figures = {figure: here[figure][:, k] for figure in FIGURES}
+            if n_groups < SMALL:
+                own = Resampling(cluster[posts])
+                parts = [f[posts] for f in flagged]
+                runs = [own.ratios(part, event[posts], weights) for part in parts]
+                figures = _mean(runs)
+            row = {
+                "by": by,
+                "slice": name,
+                "n_posts": int(posts.sum()),
+                "n_events": int(event[posts].sum()),
+                "n_groups": n_groups,
+                "n_flagged": float(np.mean([f[posts].sum() for f in flagged])),
+            }
+            sizes = _sizes([f[posts] for f in flagged], event[posts], cluster[posts])
+            for figure in FIGURES:
+                interval = _within(own.interval(figures[figure]), sizes[figure])
+                row |= _cells(figure, interval)
+            table.append(row)
+    if not table:
+        return []
+    intervals = iter(everything.simultaneous(np.concatenate(differences, axis=1)))
+    for row in table:
+        for figure in FIGURES:
+            row |= _cells(f"{figure}_minus_rest", next(intervals))
+    return table
+
+
+def _place(name: str) -> tuple[bool, int, str]:
+    """Return where a slice stands: numbers by their size, joined ones last."""
+    return name == OTHER, len(name) if name.isdecimal() else 0, name
+
+
+def _of_slices(
+    resampling: Resampling,
+    flagged: Sequence[NDArray[np.bool_]],
+    event: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    weights: Weights | None,
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray], NDArray[np.bool_]]:
+    """Figures of k slices, and of the posts outside each, of shape (n_resamples, k).
+
+    The third says for which figure and slice there are too few posts for a difference.
+    """
+    here, rest, few = [], [], []
+    for one in flagged:
+        counts = resampling.count(one, event, inside)
+        others = Counts(*(n.sum(axis=1, keepdims=True) - n for n in counts))
+        here.append(counts.weighted(weights).ratios())
+        rest.append(others.weighted(weights).ratios())
+        few.append(_few(counts) | _few(others))
+    return _mean(here), _mean(rest), np.any(few, axis=0)
+
+
+def _few(counts: Counts) -> NDArray[np.bool_]:
+    """Whether too few posts are counted for F1, precision and recall of k slices."""
+    flagged, events = counts.true[0] + counts.false[0], counts.events[0]
+    small: NDArray[np.bool_] = np.array([flagged + events, flagged, events]) < LEAST
+    return small
+
+
+def _sizes(
+    flagged: Sequence[NDArray[np.bool_]], event: NDArray[np.bool_], cluster: IntArray
+) -> dict[str, int]:
+    """Count the groups of posts that each figure is a share of."""
+    n_flagged = min(len(np.unique(cluster[one])) for one in flagged)
+    n_events = len(np.unique(cluster[event]))
+    return {
+        "f1": min(n_flagged, n_events),
+        "precision": n_flagged,
+        "recall": n_events,
+    }
+
+
+def _within(interval: Interval, n: int) -> Interval:
+    """Return an interval of shares, from 0 to 1.
+
+    Where all of n posts, or none, are right, no resample differs: its other end is then
+    the exact one (Clopper-Pearson).
+    """
+    value, low, high = interval
+    edge = 0.025 ** (1 / max(n, 1))
+    if value == 1:
+        return Interval(value, edge, 1.0)
+    if value == 0:
+        return Interval(value, 0.0, 1.0 - edge)
+    return Interval(value, *np.clip([low, high], 0.0, 1.0).tolist())
+
+
+def _mean(runs: Sequence[dict[str, FloatArray]]) -> dict[str, FloatArray]:
+    return {name: np.mean([run[name] for run in runs], axis=0) for name in FIGURES}
+
+
+def _cells(name: str, interval: Interval) -> dict[str, float]:
+    return {
+        name: interval.value,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+    }
+
+
+def worse_served(table: Sequence[dict[str, Any]]) -> list[str]:
+    """Say which slices have lower figures than the rest, beyond chance."""
+    return [
+        f"{row['by']} {row['slice']}: {figure.replace('f1', 'F1')} lower by "
+        f"{-row[f'{figure}_minus_rest']:.3f} than in other posts, beyond chance."
+        for row in table
+        for figure in FIGURES
+        if row[f"{figure}_minus_rest_high"] < 0
+    ]

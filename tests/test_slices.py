@@ -1,0 +1,401 @@
+"""Slices of posts, the threshold's spread, and figures at another prevalence."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    precision_score,
+    recall_score,
+)
+
+from mmevent import Estimate, EventDetector, evaluate
+from mmevent._metrics import Resampling, Weights
+from mmevent._prepared import Prepared
+from mmevent._slices import LEAST, MOST, OTHER, Slices, slice_figures, worse_served
+from mmevent._stability import threshold_spread
+from mmevent.exceptions import InputError
+from mmevent.synthetic import make_posts
+
+N = 900
+RNG = np.random.default_rng(0)
+EVENT = RNG.random(N) < 0.4
+FLAGGED = np.where(EVENT, RNG.random(N) < 0.8, RNG.random(N) < 0.1)
+PLACE = RNG.choice(["north", "south", "west"], N)
+GROUP = np.arange(N) // 2
+
+
+def figures(
+    flagged: Any = FLAGGED,
+    names: Any = None,
+    *,
+    group: Any = GROUP,
+    weights: Any = None,
+) -> pd.DataFrame:
+    names = {"place": PLACE} if names is None else names
+    table = slice_figures([flagged], EVENT, group, names, weights)
+    return pd.DataFrame(table).set_index("slice")
+
+
+# Figures of slices
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    table = figures()
+    assert table.index.tolist() == ["north", "south", "west"]
+    for name, row in table.iterrows():
+        inside = name == PLACE
+        for figure, score in (
+            ("f1", f1_score),
+            ("precision", precision_score),
+            ("recall", recall_score),
+        ):
+            here = score(EVENT[inside], FLAGGED[inside])
+            rest = score(EVENT[~inside], FLAGGED[~inside])
+            assert row[figure] == pytest.approx(here)
+            assert row[f"{figure}_low"] < here < row[f"{figure}_high"]
+            assert row[f"{figure}_minus_rest"] == pytest.approx(here - rest)
+        assert row["n_events"] == EVENT[inside].sum()
+        assert row["n_flagged"] == FLAGGED[inside].sum()
+
+
+def test_a_slice_that_is_served_worse_is_named() -> None:
+    blind = FLAGGED & ~((PLACE == "north") & (RNG.random(N) < 0.5))
+    assert worse_served(figures().reset_index().to_dict("records")) == []
+    notes = worse_served(figures(blind).reset_index().to_dict("records"))
+    assert notes
+    assert all(note.startswith("place north: ") for note in notes)
+    assert any("recall lower by 0." in note for note in notes)
+
+
+def test_few_events_have_a_figure_and_no_difference() -> None:
+    rare = np.where(np.cumsum(EVENT) * EVENT == 1, "one", "rest")
+    rare[np.flatnonzero(~EVENT)[: LEAST * 2]] = "one"
+    row = figures(names={"place": rare}).loc["one"]
+    assert row["n_events"] == 1
+    assert row["recall"] in (0, 1)
+    assert np.isnan(row["recall_minus_rest_low"])
+
+
+def test_no_event_is_a_dash_and_the_count() -> None:
+    names = np.where(EVENT, "some", RNG.choice(["some", "none"], N))
+    table = figures(names={"place": names})
+    assert np.isnan(table.loc["none", "recall"])
+    assert table.loc["none", "n_events"] == 0
+    empty = pd.DataFrame()
+    estimate = Estimate(
+        *("nested", base_table(), differences(), pd.DataFrame({"seed": [0]})),
+        *(empty, empty, {}),
+        slices=table.reset_index(),
+    )
+    line = next(x for x in str(estimate).splitlines() if x.startswith("place: none"))
+    assert line.split()[-1] == "–"
+    assert f" {table.loc['none', 'n_posts']} " in line
+
+
+def base_table() -> pd.DataFrame:
+    row: dict[str, Any] = {"slice": "all", "system": "fused", "n_groups": 5}
+    row |= dict.fromkeys(("n_posts", "n_events", "n_flagged"), 5)
+    for name in ("f1", "precision", "recall", "average_precision"):
+        row |= {name: 0.5, f"{name}_low": 0.4, f"{name}_high": 0.6}
+    return pd.DataFrame([row])
+
+
+def differences() -> pd.DataFrame:
+    return pd.DataFrame(
+        [["flag all", 0.1, 0.0, 0.2]],
+        columns=["baseline", "difference", "low", "high"],
+    )
+
+
+def test_what_does_not_tell_posts_apart_is_left_out() -> None:
+    names = {"place": np.full(N, "north")}
+    assert slice_figures([FLAGGED], EVENT, GROUP, names, None) == []
+
+
+def test_all_or_none_are_no_certainty() -> None:
+    few = EVENT & (np.cumsum(EVENT) <= 3)
+    names = np.where(few | (RNG.random(N) < 0.2) & ~EVENT, "few", "rest")
+    for flagged, value, low, high in (
+        (few, 1.0, 0.025 ** (1 / 3), 1.0),
+        (np.zeros(N, dtype=bool), 0.0, 0.0, 1 - 0.025 ** (1 / 3)),
+    ):
+        row = figures(flagged, {"place": names}, group=np.arange(N)).loc["few"]
+        found = row[["recall", "recall_low", "recall_high"]].tolist()
+        assert found == pytest.approx([value, low, high])
+
+
+def test_a_post_may_be_in_no_slice() -> None:
+    names = np.where(PLACE == "west", None, PLACE)
+    table = figures(names={"place": names})
+    assert table.index.tolist() == ["north", "south"]
+    pd.testing.assert_frame_equal(
+        table[["f1", "recall"]], figures().loc[["north", "south"], ["f1", "recall"]]
+    )
+
+
+def test_runs_are_averaged() -> None:
+    other = EVENT ^ (RNG.random(N) < 0.3)
+    both = pd.DataFrame(
+        slice_figures([FLAGGED, other], EVENT, GROUP, {"place": PLACE}, None)
+    )
+    one, two = figures(), figures(other)
+    mean = (one["f1"] + two["f1"]).to_numpy() / 2
+    np.testing.assert_allclose(both["f1"], mean)
+
+
+def test_a_slice_of_few_groups_has_an_interval_over_groups() -> None:
+    group = np.where(PLACE == "north", np.arange(N) % 7, 100 + np.arange(N))
+    row = figures(group=group).loc["north"]
+    inside = PLACE == "north"
+    own = Resampling(group[inside])
+    expected = own.interval(own.ratios(FLAGGED[inside], EVENT[inside])["f1"])
+    assert (row["f1_low"], row["f1_high"]) == pytest.approx(expected[1:])
+
+
+@pytest.mark.parametrize("n_groups", [400, 20])
+def test_simultaneous_intervals_hold_all_at_once(n_groups: int) -> None:
+    k, n, missed, pointwise = 8, 200, 0, 0
+    group = np.arange(400) * n_groups // 400
+    rng = np.random.default_rng(0)
+    for _ in range(n):
+        values = rng.normal(size=(400, k)) + rng.normal(size=(n_groups, k))[group]
+        resampling = Resampling(group)
+        total = resampling.sums(values) / resampling.sums(np.ones(400))[:, None]
+        found = resampling.simultaneous(total)
+        missed += any(not i.low <= 0 <= i.high for i in found)
+        single = [resampling.interval(column) for column in total.T]
+        pointwise += any(not i.low <= 0 <= i.high for i in single)
+    assert missed <= n * 0.05 + 3 * np.sqrt(n * 0.05 * 0.95)
+    assert pointwise > 3 * missed
+
+
+# Which slices there are
+
+
+def prepared(posts: pd.DataFrame) -> Prepared:
+    return Prepared.of(posts, columns=None, image_root=None, allow_outside_root=False)
+
+
+def texts(**columns: Any) -> pd.DataFrame:
+    n = len(next(iter(columns.values())))
+    return pd.DataFrame({"text": [f"post {i}" for i in range(n)], **columns})
+
+
+def test_images_periods_and_languages_are_found_without_being_asked_for() -> None:
+    posts, _, _ = make_posts(60, random_state=0)
+    posts["lang"] = ["en", "zh", None] * 20
+    posts["created_at"] = ["2024-01-05", "2024-02-05"] * 30
+    names = Slices.of(prepared(posts), posts).names
+    assert list(names) == ["images", "number of images", "period", "lang"]
+    assert set(names["images"]) == {"with", "without"}
+    assert set(names["lang"]) == {"en", "zh", "missing"}
+    assert set(names["number of images"]) == {None, "1", "2", "3"}
+    assert set(names["period"]) == {"2024"}
+
+
+@pytest.mark.parametrize(
+    ("days", "first"),
+    [
+        (10, "2024-01-01"),
+        (80, "week of 2024-01-01"),
+        (300, "2024-01"),
+        (900, "2024"),
+    ],
+)
+def test_periods_are_not_too_many(days: int, first: str) -> None:
+    times = pd.date_range("2024-01-01", periods=days).astype(str)
+    posts = texts(created_at=np.repeat(times, 100))
+    names = Slices.of(prepared(posts), posts).names["period"]
+    assert names[0] == first
+    assert len(np.unique(names)) <= MOST
+    few = Slices.of(prepared(posts[:99]), posts[:99]).names["period"]
+    assert set(few) == {"2024"}
+
+
+def test_times_that_cannot_be_read_are_noted() -> None:
+    posts = texts(created_at=["2024-01-05", "05/01/24"])
+    slices = Slices.of(prepared(posts), posts)
+    assert "period" not in slices.names
+    assert slices.notes == ["some times cannot be read: no figures by period."]
+
+
+def test_rare_values_are_joined() -> None:
+    posts = texts(author=np.repeat(np.arange(30), np.arange(1, 31)))
+    names = Slices.of(prepared(posts), posts, ["author"]).names["author"]
+    assert len(np.unique(names)) == MOST
+    assert (names == OTHER).sum() == np.arange(1, 20).sum()
+    n = len(names)
+    table = slice_figures(
+        [np.arange(n) % 2 == 0], np.arange(n) % 3 == 0, np.arange(n), {"a": names}, None
+    )
+    assert [row["slice"] for row in table] == [*map(str, range(19, 30)), OTHER]
+
+
+def test_posts_may_be_a_list_of_mappings() -> None:
+    posts = texts(city=["a", "b", "b"])
+    names = Slices.of(prepared(posts), posts.to_dict("records"), ["city"]).names
+    assert names["city"].tolist() == ["a", "b", "b"]
+
+
+def test_a_column_that_is_not_there_is_named() -> None:
+    posts = texts(city=["a", "b"])
+    with pytest.raises(InputError, match=r"by=\['town'\] names columns.*'city'"):
+        Slices.of(prepared(posts), posts, ["town"])
+
+
+# Another prevalence
+
+
+def test_at_another_prevalence_posts_are_weighted() -> None:
+    weights = Weights.at(0.05, EVENT)
+    row = np.where(EVENT, weights.event, weights.other)
+    assert row[EVENT].sum() / row.sum() == pytest.approx(0.05)
+    resampling = Resampling(GROUP)
+    found = resampling.ratios(FLAGGED, EVENT, weights)
+    for name, score in (
+        ("f1", f1_score),
+        ("precision", precision_score),
+        ("recall", recall_score),
+    ):
+        expected = score(EVENT, FLAGGED, sample_weight=row)
+        assert found[name][0] == pytest.approx(expected)
+    score = np.round(RNG.random(N) + EVENT, 1)
+    area = resampling.average_precision(score, EVENT, np.zeros(N, dtype=int), weights)
+    expected = average_precision_score(EVENT, score, sample_weight=row)
+    assert area[0] == pytest.approx(expected)
+    table = figures(weights=weights)
+    inside = PLACE == "north"
+    expected = precision_score(
+        EVENT[inside], FLAGGED[inside], sample_weight=row[inside]
+    )
+    assert table.loc["north", "precision"] == pytest.approx(expected)
+
+
+def test_the_prevalence_is_that_of_every_resample() -> None:
+    resampling = Resampling(GROUP)
+    everything = np.ones(N, dtype=bool)
+    found = resampling.ratios(everything, EVENT, Weights.at(0.05, EVENT))
+    np.testing.assert_allclose(found["precision"], 0.05, rtol=1e-5)
+
+
+# Of a detector
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    posts, y, _ = make_posts(160, random_state=0)
+    return posts.assign(city=RNG.choice(["a", "b"], 160)), y
+
+
+@pytest.fixture(scope="module")
+def detector(data: Any, text_branch: Any, image_branch: Any) -> EventDetector:
+    posts, y = data
+    return EventDetector(
+        text=text_branch,
+        image=image_branch,
+        cv=3,
+        n_trials=20,
+        estimate="cross-fit",
+        random_state=0,
+    ).fit(posts, y)
+
+
+def test_slices_and_the_threshold_are_in_the_estimate(
+    detector: EventDetector, data: Any
+) -> None:
+    posts, y = data
+    assert "city" not in set(detector.estimate_.slices["by"])
+    estimate = evaluate(detector, posts, y, by=["city"])
+    assert {"images", "city"} <= set(estimate.slices["by"])
+    assert "city: a" in str(estimate)
+    assert "these intervals hold for all slices at once" in str(estimate)
+    spread = estimate.threshold.iloc[0]
+    assert spread["threshold"] == detector.threshold_
+    assert spread["low"] < spread["threshold"] < spread["high"]
+    again = Estimate.from_dict(json.loads(estimate.to_json()))
+    assert str(again) == str(estimate)
+
+
+def test_figures_at_another_prevalence_say_what_they_assume(
+    detector: EventDetector, data: Any
+) -> None:
+    posts, y = data
+    here = detector.estimate_.to_frame()
+    found = evaluate(detector, posts, y, prevalence=0.02)
+    there = found.to_frame()
+    np.testing.assert_allclose(there["recall"], here["recall"])
+    assert there.loc["flag all", "precision"] == pytest.approx(0.02)
+    assert there.loc["fused", "precision"] < here.loc["fused", "precision"]
+    assert any("to 0.02. They hold if the scores" in note for note in found.notes)
+    same = evaluate(detector, posts, y, prevalence=float(np.mean(y))).to_frame()
+    np.testing.assert_allclose(same["f1"], here["f1"])
+
+
+def test_held_out_slices_are_those_of_the_posts_that_stay(
+    detector: EventDetector, data: Any
+) -> None:
+    posts, y = data
+    others, labels, _ = make_posts(60, random_state=5)
+    others = others.assign(id="b" + others["id"].astype(str), city="c")
+    mixed = pd.concat([posts[:20], others.assign(city=["c", "d"] * 30)])
+    found = evaluate(
+        *(detector, mixed, np.r_[y[:20], labels]),
+        held_out=True,
+        drop_seen=True,
+        by=["city"],
+        prevalence=0.1,
+    )
+    table = found.slices.set_index("by").loc["city"]
+    assert table["slice"].tolist() == ["c", "d"]
+    assert table["n_posts"].sum() == found.to_frame().loc["fused", "n_posts"]
+
+
+@pytest.mark.parametrize("prevalence", [0, 1, 2.0, "0.1", True])
+def test_what_is_no_prevalence(
+    detector: EventDetector, data: Any, prevalence: Any
+) -> None:
+    with pytest.raises(InputError, match="is no share of events"):
+        evaluate(detector, *data, prevalence=prevalence)
+
+
+def test_a_prevalence_needs_both_classes(detector: EventDetector) -> None:
+    others, _, _ = make_posts(30, random_state=5)
+    others = others.assign(id="b" + others["id"].astype(str))
+    with pytest.raises(InputError, match="needs events and others"):
+        evaluate(
+            *(detector, others, np.ones(30, dtype=int)),
+            held_out=True,
+            drop_seen=True,
+            prevalence=0.1,
+        )
+
+
+@pytest.mark.parametrize(
+    "policy", ["fbeta=2", "recall>=0.5", [[0, 1], [3, 0]]], ids=str
+)
+def test_a_policys_threshold_moves_too(detector: EventDetector, policy: Any) -> None:
+    other = copy.deepcopy(detector).set_policy(policy)
+    spread = threshold_spread(other).iloc[0]
+    assert spread["threshold"] == other.threshold_
+    assert spread["low"] <= spread["threshold"] <= spread["high"]
+
+
+def test_a_policy_that_some_resamples_cannot_meet(detector: EventDetector) -> None:
+    other = copy.deepcopy(detector).set_policy("recall>=0.93")
+    assert 0 < threshold_spread(other)["n_unmet"].iloc[0] < 200
+
+
+@pytest.mark.parametrize("policy", [0.4, "budget=20"])
+def test_a_threshold_that_no_label_chose_has_no_spread(
+    detector: EventDetector, policy: Any
+) -> None:
+    assert threshold_spread(copy.deepcopy(detector).set_policy(policy)).empty
