@@ -51,7 +51,7 @@ def audit_table(
     score = rule.score(evidence)
     first = first_of(rule)
     pooled = evidence.pooled[first.image, first.pool]
-    names, index = _source_names(prepared), prepared.posts.index
+    names, index = source_names(prepared), prepared.posts.index
     best, statuses = _best_images(prepared, p_image, names), _statuses(prepared, names)
     table = pd.DataFrame(
         {
@@ -95,7 +95,7 @@ def _truncated(prepared: Prepared, text: Any) -> NDArray[np.bool_]:
     return truncated
 
 
-def _source_names(prepared: Prepared) -> NDArray[Any]:
+def source_names(prepared: Prepared) -> NDArray[Any]:
     """Return the path of each image, or its place in its post."""
     names = np.empty(len(prepared.post), dtype=object)
     place: dict[int, int] = {}

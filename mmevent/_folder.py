@@ -39,6 +39,19 @@ def new_folder(folder: str | Path) -> Path:
 
 
 @contextmanager
+def removed_on_failure(folder: Path) -> Iterator[None]:
+    """Remove what was written to a new or empty folder, should anything fail."""
+    existed = folder.exists()
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        if existed:
+            folder.mkdir(exist_ok=True)
+        raise
+
+
+@contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Give a folder to write to; it becomes `target` at the end, or is removed."""
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")

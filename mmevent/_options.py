@@ -373,6 +373,20 @@ EVALUATE = [
     _IMAGE_ROOT,
     _OUTSIDE,
     _JSON,
+    click.option(
+        "--errors",
+        type=_PATH,
+        metavar="FILE",
+        help="Table to write of the posts on which the model is most surely wrong; "
+        "beside it a page with their pictures, whose name ends in .html.",
+    ),
+    click.option(
+        "--plots",
+        type=_PATH,
+        metavar="FOLDER",
+        help="New folder for pictures: precision and recall, the threshold, alpha and "
+        "beta, calibration, and how F1 grows with the labelled posts.",
+    ),
     CACHE,
     _QUIET,
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from mmevent._setup import Setup
 from mmevent.decision import choose_threshold, has_threshold
 from mmevent.exceptions import PolicyError
 from mmevent.filter import TwoStageRule
-from mmevent.tuning import Evidence, tune_rule
+from mmevent.tuning import Evidence, Rule, tune_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,33 @@ if TYPE_CHECKING:
 N_RESAMPLES = 200
 
 
+class ChosenOn(NamedTuple):
+    """A detector's last rule, and the posts that chose it."""
+
+    rule: Rule
+    evidence: Evidence
+    event: NDArray[np.bool_]
+    group: NDArray[Any]
+
+
+def chosen_on(detector: EventDetector) -> ChosenOn:
+    """Return what alpha, beta and threshold were chosen on.
+
+    With two stages it is the second one's rule, among the posts that the first flags.
+    """
+    table = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
+    rule, p_text = rule_of(detector), "p_text"
+    if detector.stages_ is not None:
+        rule, p_text = detector.stages_.second, "p_text_2"
+        table = table[table["score"] >= 1]
+    p_image = table["p_image"].to_numpy(dtype=float)
+    evidence = Evidence(
+        table[p_text].to_numpy(dtype=float), {(rule.image, rule.pool): p_image}
+    )
+    event = table["event"].to_numpy(dtype=bool)
+    return ChosenOn(rule, evidence, event, table["group"].to_numpy())
+
+
 def threshold_spread(detector: EventDetector) -> pd.DataFrame:
     """Choose a fitted detector's threshold again on resamples of groups.
 
@@ -40,15 +67,16 @@ def threshold_spread(detector: EventDetector) -> pd.DataFrame:
         ``n_resamples``, and ``n_unmet``, those for which the policy cannot be met. None
         where the policy chooses no threshold on these posts.
     """
-    table = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
     if not has_threshold(detector.policy_):
         return pd.DataFrame()
     if detector.policy_ == "f1":
-        table, choose = _by_f1(detector, table)
+        chosen = chosen_on(detector)
+        choose, group = _by_f1(detector, chosen), chosen.group
     else:
-        choose = _by_policy(detector, table)
-    group = np.unique(table["group"], return_inverse=True)[1]
-    if not np.isclose(choose(np.arange(len(table)), group), detector.threshold_):
+        table = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
+        choose, group = _by_policy(detector, table), table["group"].to_numpy()
+    group = np.unique(group, return_inverse=True)[1]
+    if not np.isclose(choose(np.arange(len(group)), group), detector.threshold_):
         return pd.DataFrame()
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(group))[:-1])
@@ -71,28 +99,20 @@ def threshold_spread(detector: EventDetector) -> pd.DataFrame:
     )
 
 
-def _by_f1(detector: EventDetector, table: pd.DataFrame) -> tuple[pd.DataFrame, Choose]:
-    """Return the posts that the best F1 is sought on, and how; beta may change."""
-    rule, stages, p_text = rule_of(detector), detector.stages_, "p_text"
-    if stages is not None:
-        rule, p_text = stages.second, "p_text_2"
-        table = table[table["score"] >= 1]
-    key = (detector.image_name_, detector.pool_)
-    p_image = table["p_image"].to_numpy(dtype=float)
-    evidence = Evidence(table[p_text].to_numpy(dtype=float), {key: p_image})
-    event = table["event"].to_numpy(dtype=bool)
+def _by_f1(detector: EventDetector, chosen: ChosenOn) -> Choose:
+    """Seek the best F1 again, beta included."""
+    stages, alpha = detector.stages_, chosen.rule.alpha
     search = replace(
-        Setup(detector, 0).search(),
-        method="exact",
-        alpha_bounds=(rule.alpha, rule.alpha),
+        Setup(detector, 0).search(), method="exact", alpha_bounds=(alpha, alpha)
     )
 
     def choose(rows: IntArray, groups: IntArray) -> float:
-        found = tune_rule(evidence.take(rows), event[rows], search=search).rule
+        evidence, event = chosen.evidence.take(rows), chosen.event[rows]
+        found = tune_rule(evidence, event, search=search).rule
         whole = found if stages is None else TwoStageRule(stages.first, found)
         return whole.threshold
 
-    return table, choose
+    return choose
 
 
 def _by_policy(detector: EventDetector, table: pd.DataFrame) -> Choose:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,11 @@ from mmevent._console import (
 )
 from mmevent._corpus_tools import agreement, estimate, sample
 from mmevent._options import DEMO, EVALUATE, FIT, PREDICT, examples, takes
+from mmevent._report_tools import check_report, write_report
 from mmevent._tools import cache, tag
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pandas as pd
 
     from mmevent.detector import EventDetector
@@ -108,6 +106,7 @@ def fit(
     epilog=examples(
         "mmevent evaluate model posts.csv --seeds 5",
         "mmevent evaluate model later.csv --held-out --json later.json",
+        "mmevent evaluate model posts.csv --errors errors.csv --plots plots",
     )
 )
 @takes(EVALUATE)
@@ -121,6 +120,7 @@ def evaluate(
     model predicts each once. Columns are those named in the fit, unless named anew.
     """
     _check_evaluate(options)
+    check_report(options)
     with start_session(quiet=quiet, cache=cache_file) as session:
         detector = session.load(folder)
         frame = session.read(posts)
@@ -142,11 +142,12 @@ def evaluate(
             optional=("group", "created_at") if held_out else (),
         )
         _place(detector, posts, options)
+        stage1 = _stage1_labels(posts, frame, options)
         figures = mmevent.evaluate(
             detector,
             frame,
             frame[label],
-            y_stage1=_stage1_labels(posts, frame, options),
+            y_stage1=stage1,
             held_out=held_out,
             drop_seen=options["drop_seen"],
             seeds=range(options["seeds"]),
@@ -158,6 +159,7 @@ def evaluate(
         if options["json_path"]:
             write_text(options["json_path"], figures.to_json() + "\n")
             session.say(f"Figures written to {options['json_path']}")
+        write_report(detector, frame, label, stage1, figures, options, session)
 
 
 @main.command(
@@ -232,11 +234,11 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
     scikit-learn classifiers, prints what `fit` prints and some predictions, and says
     how to go on from there.
     """
-    from mmevent._folder import new_folder
+    from mmevent._folder import new_folder, removed_on_failure
     from mmevent._screen import audit_sample, audit_summary, command_line
 
     new_folder(output)
-    with start_session(quiet=quiet) as session, _removed_on_failure(output):
+    with start_session(quiet=quiet) as session, removed_on_failure(output):
         _write_demo_posts(output, n_posts)
         coded, model = output / "posts.csv", output / "model"
         uncoded, predictions = output / "uncoded.csv", output / "predictions.csv"
@@ -407,20 +409,6 @@ def _demo_detector(folder: Path, progress: bool) -> EventDetector:
     return EventDetector(
         text=text, image=image, image_root=folder, random_state=0, verbose=progress
     )
-
-
-@contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
-    import shutil
-
-    existed = folder.exists()
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        if existed:
-            folder.mkdir(exist_ok=True)
-        raise
 
 
 if __name__ == "__main__":

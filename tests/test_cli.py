@@ -424,6 +424,24 @@ def test_a_sample_that_is_coded_says_what_the_corpus_holds(
     assert "--keep" in line
 
 
+def test_errors_plots_and_slices_are_written(
+    model: Path, coded: Path, tmp_path: Path
+) -> None:
+    errors, folder = tmp_path / "errors.csv", tmp_path / "plots"
+    words = ["evaluate", model, coded, "--errors", errors, "--plots", folder]
+    said = done(*words, "--by", "group", "--prevalence", "0.1")
+    assert "group: " in said.stdout
+    assert "to 0.1. They hold" in said.stdout
+    assert {"id", "kind", "margin", "text"} <= set(read_table(errors))
+    assert "<article>" in (tmp_path / "errors.html").read_text()
+    names = {path.name for path in folder.iterdir()}
+    assert {"precision-recall.png", "threshold.png"} <= names
+    assert "No plot reliability" in said.stderr
+    assert "is not empty" in refused(*words)
+    assert "--by" in refused(*words[:3], "--by", "town")
+    assert "--prevalence" in refused(*words[:3], "--prevalence", "2")
+
+
 def test_a_column_that_the_predictions_have_is_not_kept(
     model: Path, uncoded: Path, tmp_path: Path
 ) -> None:

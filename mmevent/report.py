@@ -1,0 +1,313 @@
+"""What a detector gets wrong, post by post, and how it learns: for people to look at.
+
+Figures say how often a detector errs, not why. The posts on which it is most surely
+wrong show what it takes for an event, and often a label that is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from mmevent._audit import source_names
+from mmevent._learning import learning_curve
+from mmevent._prediction import decide_posts, score_posts
+from mmevent._setup import Setup
+from mmevent._validation import check_known_labels, check_some
+from mmevent.decision import budget_of, budget_threshold
+from mmevent.exceptions import InputError
+from mmevent.fusion import applied_rule
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from mmevent._prepared import Prepared
+    from mmevent.detector import EventDetector
+
+__all__ = ["Errors", "find_errors", "labelled_scores", "learning_curve"]
+
+MISSED, FALSE = "missed event", "false positive"
+_LETTERS = 500  # of a text
+_SIDE, _MOST = 160, 4  # pixels of a thumbnail, and how many of them a post
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>Errors of a detector</title>
+<style>
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 60em;
+ padding: 0 1em; }
+article { border-top: 1px solid #999; padding: .8em 0; }
+article p { margin: .3em 0; white-space: pre-wrap; overflow-wrap: anywhere; }
+.scores, .note { color: #444; font-size: 13px; }
+img { margin: .3em .4em 0 0; max-height: ${side}px; }
+</style>
+<h1>Errors of a detector</h1>
+<p class="note">$note</p>
+$body
+</html>
+""")
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Posts on which a detector is most surely wrong.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a post, the surest of each kind first: ``id``, ``kind`` (``false
+        positive`` or ``missed event``), ``margin`` (score - threshold), ``score``,
+        ``rule``, ``p_text``, ``p_image``, with a second stage ``stage`` and
+        ``p_text_2``, ``n_images``, ``text`` (its first 500 letters) and ``images``.
+    pictures : list of list of bytes
+        For each row small JPEGs of its first four usable images.
+    note : str
+        How many errors there are, and where the scores are from.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmevent.report import Errors
+    >>> row = {"id": 7, "kind": "missed event", "margin": -0.3, "text": "They march"}
+    >>> page = Errors(pd.DataFrame([row]), [[]], "One error.").to_html()
+    >>> "They march" in page
+    True
+    """
+
+    table: pd.DataFrame
+    pictures: list[list[bytes]]
+    note: str
+
+    def to_html(self) -> str:
+        """Return one page with the posts and their pictures, which loads nothing.
+
+        Returns
+        -------
+        str
+            HTML.
+        """
+        body = []
+        for kind in (FALSE, MISSED):
+            places = np.flatnonzero(self.table["kind"] == kind)
+            body.append(f"<h2>{kind.capitalize()}s, the surest first</h2>")
+            body += [
+                _article(self.table.iloc[i], self.pictures[i]) for i in places
+            ] or ["<p>None.</p>"]
+        return _PAGE.substitute(
+            note=html.escape(self.note), body="\n".join(body), side=_SIDE
+        )
+
+
+def find_errors(
+    detector: EventDetector,
+    posts: Any,
+    y: ArrayLike,
+    *,
+    n: int = 25,
+    held_out: bool = False,
+) -> Errors:
+    """Find the false positives and missed events with the largest margins.
+
+    Of posts with the same text or image, the first alone is shown.
+
+    Parameters
+    ----------
+    detector : EventDetector
+        A fitted detector.
+    posts : DataFrame, sequence of mappings or datasets.Dataset, n_posts rows
+        The training posts, in the order of `fit`, or, with `held_out`, others.
+    y : array-like of shape (n_posts,)
+        Labels.
+    n : int, default=25
+        Most posts of each kind.
+    held_out : bool, default=False
+        Whether the posts are not those of the training. Of training posts the
+        out-of-fold scores are compared with the threshold.
+
+    Returns
+    -------
+    Errors
+
+    Raises
+    ------
+    InputError
+        If the posts or labels are not those of the training and `held_out` is False,
+        or there are none.
+
+    Examples
+    --------
+    >>> from mmevent import EventDetector
+    >>> from mmevent.report import find_errors
+    >>> from mmevent.synthetic import demo_branches, make_posts
+    >>> posts, y, _ = make_posts(200, random_state=0)
+    >>> text, image = demo_branches()
+    >>> detector = EventDetector(text=text, image=image, estimate=None, cv=2,
+    ...                          n_trials=20, random_state=0).fit(posts, y)
+    >>> errors = find_errors(detector, posts, y, n=3).table
+    >>> errors["kind"].value_counts().to_dict()
+    {'false positive': 3, 'missed event': 3}
+    """
+    prepared = Setup(detector).read(posts)
+    scored = _labelled_scores(detector, prepared, y, held_out=held_out)
+    flagged = (scored["margin"] >= 0).to_numpy()
+    event = scored["event"].to_numpy(dtype=bool)
+    rows, n_wrong = [], []
+    for kind in (flagged & ~event, ~flagged & event):
+        wrong = np.flatnonzero(kind & scored["score"].notna())
+        margin = scored["margin"].to_numpy()[wrong]
+        n_wrong.append(len(wrong))
+        wrong = wrong[np.argsort(-np.abs(margin), kind="stable")]
+        copy = pd.Series(prepared.duplicate[wrong]).duplicated().to_numpy()
+        rows.append(wrong[~copy][:n])
+    chosen = np.concatenate(rows)
+    table = scored.iloc[chosen].drop(columns=["event"])
+    table.insert(1, "kind", np.where(event[chosen], MISSED, FALSE))
+    texts = prepared.posts["text"].iloc[chosen]
+    table["text"] = [_excerpt(text) for text in texts]
+    names = source_names(prepared)
+    table["images"] = ["|".join(names[prepared.post == row]) for row in chosen]
+    pictures = [_thumbnails(prepared, row) for row in chosen]
+    of = "held-out posts" if held_out else "posts of the fit, by out-of-fold scores"
+    note = (
+        f"{n_wrong[0]:,} false positives and {n_wrong[1]:,} missed events among "
+        f"{int(scored['score'].notna().sum()):,} {of}; {len(rows[0])} and "
+        f"{len(rows[1])} of them are shown."
+    )
+    return Errors(table.reset_index(drop=True), pictures, note)
+
+
+def labelled_scores(
+    detector: EventDetector, posts: Any, y: ArrayLike, *, held_out: bool = False
+) -> pd.DataFrame:
+    """Tabulate scores of posts that had no part in them, with what the posts are.
+
+    Parameters
+    ----------
+    detector : EventDetector
+        A fitted detector.
+    posts : DataFrame, sequence of mappings or datasets.Dataset, n_posts rows
+        As for :func:`find_errors`.
+    y : array-like of shape (n_posts,)
+        Labels.
+    held_out : bool, default=False
+        Whether the posts are not those of the training.
+
+    Returns
+    -------
+    DataFrame of n_posts rows
+        ``id``, ``event``, ``margin``, ``score``, ``rule``, ``p_text``, ``p_image``,
+        with a second stage ``stage`` and ``p_text_2``, and ``n_images``. Scores are
+        NaN where no fold tests a post, or a held-out one was seen in training.
+
+    Raises
+    ------
+    InputError
+        As for :func:`find_errors`.
+
+    Examples
+    --------
+    >>> from mmevent import EventDetector
+    >>> from mmevent.report import labelled_scores
+    >>> from mmevent.synthetic import demo_branches, make_posts
+    >>> posts, y, _ = make_posts(200, random_state=0)
+    >>> text, image = demo_branches()
+    >>> detector = EventDetector(text=text, image=image, estimate=None, cv=2,
+    ...                          n_trials=20, random_state=0).fit(posts, y)
+    >>> scored = labelled_scores(detector, posts, y)
+    >>> bool(((scored["margin"] >= 0) & ~scored["event"]).any())
+    True
+    """
+    prepared = Setup(detector).read(posts)
+    return _labelled_scores(detector, prepared, y, held_out=held_out)
+
+
+def _labelled_scores(
+    detector: EventDetector, prepared: Prepared, y: ArrayLike, *, held_out: bool
+) -> pd.DataFrame:
+    check_is_fitted(detector)
+    check_some(len(prepared), "look at")
+    event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
+    n_images = np.bincount(prepared.post, minlength=len(prepared))
+    if held_out:
+        scored = decide_posts(detector, score_posts(detector, prepared))
+        seen = scored["seen_in_training"]
+        scored[["margin", "score"]] = scored[["margin", "score"]].mask(seen)
+    else:
+        scored = _out_of_fold(detector, prepared, event)
+    stages = ["stage", "p_text_2"] if detector.stages_ is not None else []
+    scored = scored.assign(event=event, n_images=n_images)
+    columns = ["id", "event", "margin", "score", "rule", "p_text", "p_image"]
+    return scored[[*columns, *stages, "n_images"]]
+
+
+def _out_of_fold(
+    detector: EventDetector, prepared: Prepared, event: np.ndarray[Any, Any]
+) -> pd.DataFrame:
+    """Give the training posts their out-of-fold scores, or refuse others."""
+    table = detector.out_of_fold_
+    same = len(table) == len(prepared) and (
+        table["id"].tolist() == prepared.posts["id"].tolist()
+        and table["event"].tolist() == event.tolist()
+    )
+    if not same:
+        raise InputError(
+            f"these {len(prepared)} posts are not those of the training: expected the "
+            f"same {len(table)} posts, ids, labels and order. For other posts pass "
+            f"held_out=True."
+        )
+    threshold, score = detector.threshold_, table["score"]
+    if budget := budget_of(detector.policy_):
+        threshold = budget_threshold(score.fillna(0.0), budget)
+    scored = table.assign(
+        margin=score - threshold, rule=applied_rule(table["p_text"], table["p_image"])
+    )
+    if detector.stages_ is not None:
+        scored["stage"] = np.where(score >= 1, 2, 1)
+    return scored
+
+
+def _excerpt(text: str | None) -> str:
+    text = text or ""
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}…"
+
+
+def _thumbnails(prepared: Prepared, row: int) -> list[bytes]:
+    """Return small JPEGs of a post's first usable images."""
+    usable = np.flatnonzero((prepared.post == row) & prepared.images.usable)
+    pictures = []
+    for i in usable[:_MOST]:
+        image = prepared.images[i]
+        image.thumbnail((2 * _SIDE, _SIDE))
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=80)
+        pictures.append(file.getvalue())
+    return pictures
+
+
+def _article(row: pd.Series, pictures: list[bytes]) -> str:
+    """Return a post as HTML; everything that came from it is escaped."""
+    shown = [
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row.items()
+        if name not in ("kind", "text", "images") and value == value
+    ]
+    tags = [
+        f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(p).decode()}">'
+        for p in pictures
+    ]
+    return (
+        f"<article><p>{html.escape(str(row['text'])) or '(no text)'}</p>"
+        f"{''.join(tags)}"
+        f'<p class="scores">{html.escape(" · ".join(shown))}</p></article>'
+    )
