@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     *("id", "prediction", "margin", "score", "rule", "p_text", "p_image", "n_images"),
     *("n_usable", "best_image", "image_status", "text_truncated", "seen_in_training"),
-    *("stage", "p_text_2", "score_2", "probability"),
-)  # of any audit; the last four where there is a second stage, or a calibration
+    *("stage", "p_text_2", "p_image_2", "score_2", "probability"),
+)  # of any audit; the last five where there is a second stage, or a calibration
 
 
 def audit_table(
@@ -70,9 +70,10 @@ def audit_table(
     )
     if isinstance(rule, TwoStageRule):
         flagged = rule.flagged(evidence)
-        second = rule.second.score(evidence.second(first))
+        second = rule.second.score(rule.judged(evidence))
         table["stage"] = np.where(flagged, 2, 1)
-        table["p_text_2"] = evidence.p_text_2
+        for name, p in rule.columns(evidence).items():
+            table[name] = p
         table["score_2"] = np.where(flagged, second, np.nan)
     return table
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from mmevent._branches import SECOND, TEXT, is_frozen_whole
+from mmevent._branches import SECOND, SECOND_IMAGE, TEXT, is_frozen_whole
 from mmevent._objects import walk
 from mmevent.exceptions import InputError
 from mmevent.image import ImageClassifier
@@ -20,12 +20,13 @@ AUTO = "auto"
 def check_branches(text: Any, image: Any) -> None:
     """Refuse what are no branches with an InputError."""
     names = [name for name, _ in named_images(image)]
-    if not names or {TEXT, SECOND} & set(names) or len(set(names)) < len(names):
+    taken = {TEXT, SECOND, SECOND_IMAGE} & set(names)
+    if not names or taken or len(set(names)) < len(names):
         raise InputError(
             f"image={image!r} names no image branches: expected a list of "
-            f"(name, classifier) with distinct names other than {TEXT!r} and "
-            f"{SECOND!r}, got the names {names}. Rename them, or pass image=None for "
-            f"no images."
+            f"(name, classifier) with distinct names other than {TEXT!r}, {SECOND!r} "
+            f"and {SECOND_IMAGE!r}, got the names {names}. Rename them, or pass "
+            f"image=None for no images."
         )
     for name, branch in ((TEXT, text), *named_images(image)):
         usable = (

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.intp]
 
-TEXT, SECOND = "text", "second stage"
+TEXT, SECOND, SECOND_IMAGE = "text", "second stage", "second stage, images"
 
 
 @dataclass(frozen=True)

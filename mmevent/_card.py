@@ -114,10 +114,12 @@ def _rule(detector: EventDetector) -> str:
 
 
 def _stages_in_words(stages: TwoStageRule) -> str:
-    first, second = stages.first, stages.second
+    first, second, text = stages.first, stages.second, "a second text probability"
+    if stages.mix is not None:
+        text += f" (by logistic regression with: {', '.join(stages.mix.features)})"
     return (
         f"That is the score of stage 1. Where it reaches {first.threshold:.4g}, stage "
-        f"2 judges the post: with a second text probability in the place of p_text, "
+        f"2 judges the post: with {text} in the place of p_text, "
         f"alpha = {second.alpha:.4g} and beta = {second.beta:.4g} its score s is "
         f"counted as 1 + s / (1 + s). Elsewhere stage 1's score is divided by that "
         f"threshold, and is below 1."
@@ -152,7 +154,10 @@ def _estimate(detector: EventDetector) -> str:
 
 
 def _branches(detector: EventDetector, encoders: list[dict[str, Any]]) -> str:
-    used = (detector.text_, detector.image_, detector.second_stage_)
+    used = (
+        *(detector.text_, detector.image_),
+        *(detector.second_stage_, detector.second_stage_image_),
+    )
     parts = [
         _bullets(
             f"`{name}`: {type(branch).__name__}"

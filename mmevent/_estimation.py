@@ -30,7 +30,7 @@ from mmevent._systems import (
 )
 from mmevent.calibration import cases_of, fit_calibration
 from mmevent.exceptions import InputError
-from mmevent.filter import SecondStage, TwoStageRule, candidates
+from mmevent.filter import IMAGES, SecondStage, TwoStageRule, candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,7 +131,7 @@ def estimate(
             chosen = _with_second(job, chosen, inner[k], task)
             tested = evidence
             if chosen.p_text_2 is not None:
-                tested = evidence.with_second(chosen.p_text_2)
+                tested = evidence.with_second(chosen.p_text_2, chosen.p_image_2)
             run.add(k, chosen, rows, task, tested)
         else:
             others = fold < k if folds.forward else fold != k
@@ -174,8 +174,11 @@ def _with_second(
             f"the earliest posts are never flagged, since no fold tests them: use "
             f"grouped folds."
         )
+    image, branches = found.rule.image, {TEXT: job.second.branch}
+    if IMAGES in job.second.features and image in job.branches:
+        branches[image] = job.branches[image]
     results = run_tasks(
-        {TEXT: job.second.branch},
+        branches,
         job.material,
         job.labels.second,
         tasks,
@@ -183,7 +186,9 @@ def _with_second(
         n_jobs=job.n_jobs,
         verbose=job.verbose,
     )
-    return evidence.with_second(to_evidence(merge(results), job.material).p_text)
+    second = to_evidence(merge(results), job.material, pool=found.rule.pool)
+    p_image = second.pooled.get((image, found.rule.pool))
+    return evidence.with_second(second.p_text, p_image)
 
 
 def _second_rule(systems: Mapping[str, System]) -> dict[str, Any]:

@@ -44,22 +44,28 @@ def evidence_of(
 ) -> tuple[Evidence, NDArray[np.float64]]:
     """Return the probabilities of posts, and p_image of each usable image."""
     material, classes = prepared.material, detector._coding().tolist()
-    fitted = {TEXT: detector.text_, detector.image_name_: detector.image_}
+    name = detector.image_name_
+    fitted = {TEXT: detector.text_, name: detector.image_}
     probabilities = {}
-    for name, branch in fitted.items():
-        side = material.side(name)
+    for kind, branch in fitted.items():
+        side = material.side(kind)
         chosen = np.arange(len(side.post))
-        probabilities[name] = predict_branch(branch, side, chosen, classes=classes)
+        probabilities[kind] = predict_branch(branch, side, chosen, classes=classes)
     evidence = to_evidence(probabilities, material, pool=detector.pool_)
     if detector.stages_ is not None:
-        side = material.text
-        chosen = np.flatnonzero(detector.stages_.flagged(evidence)[side.post])
-        second = np.full(material.n_posts, np.nan)
-        second[side.post[chosen]] = predict_branch(
-            detector.second_stage_, side, chosen, classes=classes
+        flagged = detector.stages_.flagged(evidence)
+        fitted = {TEXT: detector.second_stage_, name: detector.second_stage_image_}
+        p_2 = {}
+        for kind, branch in fitted.items():
+            side = material.side(kind)
+            chosen = np.flatnonzero(flagged[side.post])
+            p_2[kind] = np.full(len(side.post), np.nan)
+            p_2[kind][chosen] = predict_branch(branch, side, chosen, classes=classes)
+        second = to_evidence(p_2, material, pool=detector.pool_)
+        evidence = evidence.with_second(
+            second.p_text, second.pooled[name, detector.pool_]
         )
-        evidence = evidence.with_second(second)
-    return evidence, probabilities[detector.image_name_]
+    return evidence, probabilities[name]
 
 
 def score_posts(detector: EventDetector, prepared: Prepared) -> pd.DataFrame:

@@ -6,9 +6,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mmevent._branch_parameters import check_branches, unfitted_branches
-from mmevent._branches import TEXT, fit_branch
+from mmevent._branches import SECOND, SECOND_IMAGE, TEXT, fit_branch
 from mmevent.exceptions import InputError, MmeventWarning
 from mmevent.filter import (
+    IMAGES,
+    SCORES,
     FalsePositiveFilter,
     SecondStage,
     TwoStageRule,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def asked_for(
-    second_stage: Any, text: Any, *, seed: int | None, verbose: bool
+    second_stage: Any, text: Any, image: Any, *, seed: int | None, verbose: bool
 ) -> SecondStage | None:
     """Return the second stage that the parameters of a detector ask for."""
     wanted = second_stage
@@ -47,8 +49,24 @@ def asked_for(
             "one, or FalsePositiveFilter(text=...)."
         )
     check_branches(own, None)
+    features = _checked_features(wanted.features, image)
     branch = unfitted_branches(own, None, seed=seed, verbose=verbose)[TEXT]
-    return SecondStage(branch, bool(wanted.only_if_better))
+    return SecondStage(branch, bool(wanted.only_if_better), features)
+
+
+def _checked_features(features: Any, image: Any) -> tuple[str, ...]:
+    known = isinstance(features, (list, tuple)) and set(features) <= {SCORES, IMAGES}
+    if not known:
+        raise InputError(
+            f"features={features!r} are not known: expected a list of {SCORES!r} and "
+            f"{IMAGES!r}, or an empty one. Pass one of them."
+        )
+    if IMAGES in features and image is None:
+        raise InputError(
+            f"features={features!r} needs an image branch: expected one, got "
+            f"image=None. Pass one, or leave {IMAGES!r} out."
+        )
+    return tuple(dict.fromkeys(features))
 
 
 def fit_stages(
@@ -58,22 +76,28 @@ def fit_stages(
     tested: NDArray[np.intp],
     rule: Rule,
     search: Search,
-) -> tuple[Any, TwoStageRule] | tuple[None, None]:
+    image: Any,
+) -> tuple[dict[str, Any], TwoStageRule | None]:
     """Tune both stages and fit the second on its candidates.
 
-    Return its branch and both rules, None twice where it does not help.
+    Return its fitted branches and both rules; none and None where it does not help.
+    `image` is the unfitted image branch, if any.
     """
-    labels = sample.labels
+    labels, material = sample.labels, sample.prepared.material
     kept = candidates(evidence, labels, tested, rule)
     stages = choose_stages(
         evidence.take(tested), labels.take(tested), search, rule, second
     )
-    branch = None
+    branches = {}
     if stages is not None:
-        text = sample.prepared.material.text
-        branch = fit_branch(second.branch, text, kept, labels.second)
-    if stages is not None and branch is not None:
-        return branch, stages
+        text = fit_branch(second.branch, material.text, kept, labels.second)
+        branches[SECOND] = text
+        if IMAGES in second.features and image is not None:
+            fitted = fit_branch(image, material.image, kept, labels.second)
+            branches[SECOND_IMAGE] = fitted
+    branches = {k: branch for k, branch in branches.items() if branch is not None}
+    if SECOND in branches:
+        return branches, stages
     if second.only_if_better:
         warnings.warn(
             "the second stage does not raise F1 on out-of-fold probabilities by more "
@@ -82,7 +106,7 @@ def fit_stages(
             MmeventWarning,
             stacklevel=4,
         )
-        return None, None
+        return {}, None
     n_events = int(labels.event[kept].sum())
     raise InputError(
         f"the second stage has nothing to tell apart: expected events and others among "

@@ -126,7 +126,11 @@ class Setup:
         """Return the second stage, unfitted, if one is asked for."""
         asked = self.detector
         return asked_for(
-            asked.second_stage, asked.text, seed=self.seed, verbose=asked.verbose
+            asked.second_stage,
+            asked.text,
+            asked.image,
+            seed=self.seed,
+            verbose=asked.verbose,
         )
 
     def texts(self) -> list[Any]:

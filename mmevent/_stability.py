@@ -12,7 +12,6 @@ from mmevent._prediction import rule_of
 from mmevent._setup import Setup
 from mmevent.decision import choose_threshold, has_threshold
 from mmevent.exceptions import PolicyError
-from mmevent.filter import TwoStageRule
 from mmevent.tuning import Evidence, Rule, tune_rule
 
 if TYPE_CHECKING:
@@ -43,14 +42,14 @@ def chosen_on(detector: EventDetector) -> ChosenOn:
     With two stages it is the second one's rule, among the posts that the first flags.
     """
     table = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
-    rule, p_text = rule_of(detector), "p_text"
-    if detector.stages_ is not None:
-        rule, p_text = detector.stages_.second, "p_text_2"
+    rule, stages = rule_of(detector), detector.stages_
+    if stages is not None:
         table = table[table["score"] >= 1]
-    p_image = table["p_image"].to_numpy(dtype=float)
-    evidence = Evidence(
-        table[p_text].to_numpy(dtype=float), {(rule.image, rule.pool): p_image}
-    )
+    p = {k: v.to_numpy(dtype=float) for k, v in table.items() if k.startswith("p_")}
+    evidence = Evidence(p["p_text"], {(rule.image, rule.pool): p["p_image"]})
+    if stages is not None:
+        evidence = evidence.with_second(p["p_text_2"], p.get("p_image_2"))
+        rule, evidence = stages.second, stages.judged(evidence)
     event = table["event"].to_numpy(dtype=bool)
     return ChosenOn(rule, evidence, event, table["group"].to_numpy())
 
@@ -109,7 +108,7 @@ def _by_f1(detector: EventDetector, chosen: ChosenOn) -> Choose:
     def choose(rows: IntArray, groups: IntArray) -> float:
         evidence, event = chosen.evidence.take(rows), chosen.event[rows]
         found = tune_rule(evidence, event, search=search).rule
-        whole = found if stages is None else TwoStageRule(stages.first, found)
+        whole = found if stages is None else replace(stages, second=found)
         return whole.threshold
 
     return choose

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -18,7 +18,7 @@ from mmevent.decision import (
     share_of_budget,
 )
 from mmevent.exceptions import PolicyError
-from mmevent.filter import SecondStage, TwoStageRule, choose_stages
+from mmevent.filter import SecondStage, TwoStageRule, choose_stages, logits
 from mmevent.tuning import Evidence, Rule, Search, TuningResult, tune_rule
 
 if TYPE_CHECKING:
@@ -145,12 +145,7 @@ def _fit_stacking(evidence: Evidence, event: NDArray[np.bool_], rule: Rule) -> S
     key = (rule.image, rule.pool)
 
     def features(e: Evidence) -> FloatArray:
-        columns: list[Any] = []
-        for p in (e.p_text, e.pooled[key]):
-            missing = np.isnan(p)
-            clipped = np.clip(np.where(missing, 0.5, p), 1e-6, 1.0 - 1e-6)
-            columns += [np.log(clipped / (1.0 - clipped)), missing]
-        return np.column_stack(columns)
+        return logits([e.p_text, e.pooled[key]])
 
     if not has_both(event):
         return lambda e: np.full(len(e), float(event.all()))

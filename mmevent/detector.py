@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent._branch_parameters import check_frozen_parts
-from mmevent._branches import SECOND, TEXT, fit_branch
+from mmevent._branches import SECOND, SECOND_IMAGE, TEXT, fit_branch
 from mmevent._cache import shared_memo
 from mmevent._estimation import estimate
 from mmevent._prediction import decide_posts, rule_of, score_posts, whole_rule
@@ -134,6 +134,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         False where beta was fixed at 1, for lack of posts with or without images.
     second_stage_ : classifier or None
         The second stage's text branch, refitted on all candidates; None without one.
+    second_stage_image_ : classifier or None
+        Its image branch, where its features ask for one.
     stages_ : TwoStageRule or None
         The rules of both stages, see :class:`mmevent.filter.TwoStageRule`.
     f1_threshold_ : float
@@ -154,7 +156,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         One entry a trial, in scikit-learn's layout.
     out_of_fold_ : DataFrame
         One row a post: id, event, group, fold, p_text, p_image, with a second stage
-        p_text_2, and score.
+        p_text_2 (and p_image_2), and score.
     estimate_ : Estimate or None
         Out-of-sample figures.
 
@@ -393,9 +395,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
             ``image_status`` (why images could not be used), ``text_truncated``,
             ``seen_in_training`` (whether a post of the fit has its text or an image).
             With a second stage also ``stage`` (2 for posts that the first one flagged),
-            ``p_text_2`` and ``score_2``, and ``score`` is that of the whole: below 1
-            where the first stage did not flag, from 1 to 2 where it did. With
-            `calibration`, ``probability``.
+            ``p_text_2`` (and ``p_image_2``) and ``score_2``, and ``score`` is that of
+            the whole: below 1 where the first stage did not flag, from 1 to 2 where it
+            did. With `calibration`, ``probability``.
         """
         check_is_fitted(self)
         return decide_posts(self, score_posts(self, Setup(self).read(posts)))
@@ -512,14 +514,18 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         search = setup.search(storage=self.storage)
         result = tune_first(chosen_on, labels, search)
         rule = result.rule
-        second, self.second_stage_, self.stages_ = setup.second(), None, None
+        fitted: dict[str, Any] = {}
+        second, self.stages_ = setup.second(), None
         if second is not None:
-            self.second_stage_, self.stages_ = fit_stages(
-                second, evidence, sample, tested, rule, search
+            image = setup.branches().get(rule.image)
+            fitted, self.stages_ = fit_stages(
+                second, evidence, sample, tested, rule, search, image
             )
+        self.branches_ |= fitted
+        self.second_stage_ = fitted.get(SECOND)
+        self.second_stage_image_ = fitted.get(SECOND_IMAGE)
         score, best = rule.score(chosen_on), rule.threshold
         if self.stages_ is not None:
-            self.branches_[SECOND] = self.second_stage_
             score, best = self.stages_.score(chosen_on), self.stages_.threshold
         elif labels.stage1 is not None:
             best = choose_threshold("f1", score, labels.event, criterion=self.criterion)
@@ -559,7 +565,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     ) -> None:
         rule, posts = rule_of(self), sample.prepared.posts
         score = whole_rule(self).score(evidence)
-        second = {} if self.stages_ is None else {"p_text_2": evidence.p_text_2}
+        second = {} if self.stages_ is None else self.stages_.columns(evidence)
         self.out_of_fold_ = pd.DataFrame(
             {
                 "id": posts["id"].to_numpy(),

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent import EventDetector, __version__  # the detector itself calls `save`
-from mmevent._branches import SECOND, TEXT
+from mmevent._branches import SECOND, SECOND_IMAGE, TEXT
 from mmevent._card import model_card
 from mmevent._folder import (
     FACTS,
@@ -48,7 +48,7 @@ from mmevent.calibration import Calibration
 from mmevent.decision import budget_of, plain_policy
 from mmevent.evaluation import Estimate
 from mmevent.exceptions import MmeventError, MmeventWarning, ModelFolderError
-from mmevent.filter import TwoStageRule
+from mmevent.filter import Mix, TwoStageRule
 from mmevent.image import ImageClassifier
 from mmevent.text import TextClassifier
 from mmevent.tuning import Rule
@@ -224,7 +224,12 @@ def load(folder: str | Path) -> EventDetector:
             f"EventDetector.save writes, got {type(error).__name__}: {error}. Save "
             f"the detector again."
         ) from error
-    check_folders([detector.text_, detector.image_, detector.second_stage_])
+    check_folders(
+        [
+            *(detector.text_, detector.image_),
+            *(detector.second_stage_, detector.second_stage_image_),
+        ]
+    )
     use_this_machine(
         detector.branches_, detector.text, detector.image, detector.second_stage
     )
@@ -331,12 +336,10 @@ def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetecto
     detector.text_ = detector.branches_.get(TEXT)
     detector.image_ = detector.branches_.get(detector.image_name_)
     detector.second_stage_ = detector.branches_.get(SECOND)
+    detector.second_stage_image_ = detector.branches_.get(SECOND_IMAGE)
     maps = facts["calibration"]
     detector.calibration_ = maps and Calibration(**maps)
-    stages = facts["stages"]
-    detector.stages_ = stages and TwoStageRule(
-        Rule(**stages["first"]), Rule(**stages["second"])
-    )
+    detector.stages_ = facts["stages"] and _read_stages(facts["stages"])
     detector.study_ = None
     detector.trials_ = from_parquet(files[_TRIALS])
     detector.cv_results_ = read_cv_results(
@@ -349,6 +352,13 @@ def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetecto
     )
     _find_encoders(detector, facts["encoders"], root, names)
     return detector
+
+
+def _read_stages(stages: dict[str, Any]) -> TwoStageRule:
+    mix = stages["mix"]
+    if mix is not None:
+        mix = Mix(tuple(mix["features"]), tuple(mix["weights"]))
+    return TwoStageRule(Rule(**stages["first"]), Rule(**stages["second"]), mix)
 
 
 def _find_encoders(

@@ -245,7 +245,7 @@ def _labelled_scores(
         scored[["margin", "score"]] = scored[["margin", "score"]].mask(seen)
     else:
         scored = _out_of_fold(detector, prepared, event)
-    stages = ["stage", "p_text_2"] if detector.stages_ is not None else []
+    stages = [name for name in ("stage", "p_text_2", "p_image_2") if name in scored]
     scored = scored.assign(event=event, n_images=n_images)
     columns = ["id", "event", "margin", "score", "rule", "p_text", "p_image"]
     return scored[[*columns, *stages, "n_images"]]

@@ -53,8 +53,8 @@ class Evidence:
     pooled : dict of (name, pool) to ndarray of shape (n_posts,)
         Pooled image probability for each image branch and way to pool; NaN where
         a post has no usable image.
-    p_text_2 : ndarray of shape (n_posts,) or None, default=None
-        The second stage's text probability.
+    p_text_2, p_image_2 : ndarray of shape (n_posts,) or None, default=None
+        The second stage's probabilities.
 
     Examples
     --------
@@ -67,6 +67,7 @@ class Evidence:
     p_text: NDArray[np.float64]
     pooled: Mapping[tuple[str, str], NDArray[np.float64]]
     p_text_2: NDArray[np.float64] | None = None
+    p_image_2: NDArray[np.float64] | None = None
 
     @classmethod
     def from_images(
@@ -101,12 +102,20 @@ class Evidence:
     def take(self, rows: NDArray[Any]) -> Evidence:
         """Keep some posts, by row number or mask."""
         pooled = {key: p[rows] for key, p in self.pooled.items()}
-        second = None if self.p_text_2 is None else self.p_text_2[rows]
-        return Evidence(self.p_text[rows], pooled, second)
+        second = [None if p is None else p[rows] for p in self._of_second]
+        return Evidence(self.p_text[rows], pooled, *second)
 
-    def with_second(self, p_text_2: NDArray[np.float64]) -> Evidence:
-        """Return the same with the second stage's text probability."""
-        return Evidence(self.p_text, self.pooled, p_text_2)
+    @property
+    def _of_second(self) -> tuple[NDArray[np.float64] | None, ...]:
+        return self.p_text_2, self.p_image_2
+
+    def with_second(
+        self,
+        p_text_2: NDArray[np.float64] | None,
+        p_image_2: NDArray[np.float64] | None = None,
+    ) -> Evidence:
+        """Return the same with the second stage's probabilities."""
+        return Evidence(self.p_text, self.pooled, p_text_2, p_image_2)
 
     def second(self, first: Rule) -> Evidence:
         """Return what the second stage fuses: its texts, and the images as before."""

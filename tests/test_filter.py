@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 
 import mmevent
 from mmevent import EventDetector, FalsePositiveFilter, ForwardInTime, evaluate
 from mmevent.decision import choose_threshold
 from mmevent.exceptions import InputError, MmeventWarning
-from mmevent.filter import TwoStageRule, threshold_of, tune_two_stages
+from mmevent.filter import Mix, TwoStageRule, threshold_of, tune_two_stages
 from mmevent.synthetic import demo_branches, make_posts
 from mmevent.tuning import Evidence, Rule, Search
 
@@ -295,6 +296,72 @@ def test_auto_keeps_what_helps(labelled: Labelled, settings: dict[str, Any]) -> 
     assert detector.fit(posts, y, y_stage1=stage1).second_stage_ is not None
 
 
+# Features
+
+
+@pytest.fixture(scope="module")
+def pictured() -> tuple[pd.DataFrame, NDArray[np.intp]]:
+    posts, y, _ = make_posts(200, random_state=3)
+    return posts, y
+
+
+@pytest.mark.parametrize(
+    "features", [["scores"], ["images"], ("scores", "images")], ids=str
+)
+def test_further_features_judge_flagged_posts(
+    features: Any, settings: dict[str, Any], pictured: Any, tmp_path: Path
+) -> None:
+    posts, y = pictured
+    text, image = demo_branches()
+    changed = {
+        "text": text,
+        "image": image,
+        "estimate": "cross-fit",
+        "second_stage": FalsePositiveFilter(features=features),
+    }
+    detector = EventDetector(**settings | changed).fit(posts, y)
+    mix = detector.stages_.mix
+    assert mix.features == tuple(features)
+    assert len(mix.weights) == 1 + 2 * (
+        1 + 2 * ("scores" in features) + ("images" in features)
+    )
+    audit = detector.audit(posts)
+    assert ("p_image_2" in audit) == ("images" in features)
+    assert (detector.second_stage_image_ is not None) == ("images" in features)
+    assert {"both stages"} <= set(detector.estimate_.table["system"])
+    spread = detector.estimate_.threshold.iloc[0]
+    assert spread["low"] <= detector.threshold_ <= spread["high"]
+    detector.save(tmp_path / "model")
+    loaded = mmevent.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(loaded.audit(posts), audit)
+    assert loaded.stages_ == detector.stages_
+    assert "by logistic regression with" in (tmp_path / "model/README.md").read_text()
+    assert "p_image_2" not in audit or audit["p_image_2"].notna().any()
+
+
+def test_first_scores_help_where_they_know_more() -> None:
+    rng = np.random.default_rng(0)
+    event = np.arange(600) % 2 == 0
+    p = np.clip(rng.normal(0.6 + 0.2 * event, 0.1), 0.01, 0.99)
+    p_2 = np.clip(rng.normal(0.5 + 0.2 * event, 0.2), 0.01, 0.99)
+    evidence = Evidence.from_images(p, [], []).with_second(p_2)
+    first = Rule(0.0, 1.0, "max", 0.5)
+    alone = tune_two_stages(evidence, event, first, SEARCH)
+    mixed = tune_two_stages(evidence, event, first, SEARCH, ("scores",))
+    assert alone is not None
+    assert mixed is not None
+    f1 = [f1_score(event, r.score(evidence) >= r.threshold) for r in (alone, mixed)]
+    assert f1[1] > f1[0] + 0.02
+
+
+def test_a_post_without_a_second_text_is_left_to_its_images() -> None:
+    evidence = Evidence.from_images([0.9, np.nan], [0.8, 0.7], [0, 1])
+    evidence = evidence.with_second(np.array([0.6, np.nan]))
+    mix = Mix(("scores",), (0.5, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0))
+    p = mix.predict(evidence, Rule(1.0, 1.0, "max", 0.5))
+    assert np.isnan(p).tolist() == [False, True]
+
+
 # Bad input
 
 
@@ -306,6 +373,18 @@ def test_auto_keeps_what_helps(labelled: Labelled, settings: dict[str, Any]) -> 
         (
             {"second_stage": FalsePositiveFilter(text=3)},
             "text branch 3 is no classifier",
+        ),
+        (
+            {"second_stage": FalsePositiveFilter(features="scores")},
+            "features='scores' are not known",
+        ),
+        (
+            {"second_stage": FalsePositiveFilter(features=["faces"])},
+            r"features=\['faces'\] are not known",
+        ),
+        (
+            {"second_stage": FalsePositiveFilter(features=["images"])},
+            "needs an image branch",
         ),
         ({"second_stage": False}, "y_stage1 is for two stages"),
     ],
