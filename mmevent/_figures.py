@@ -52,7 +52,8 @@ def summarise(
         notes.append(
             f"figures are re-weighted from a prevalence of {event[tested].mean():.3f} "
             f"to {prevalence:g}. They hold if the scores of events, and those of other "
-            f"posts, are distributed there as in these posts."
+            f"posts, are distributed there as in these posts. Numbers of posts, rates "
+            f"of false positives and calibrated probabilities are those of these posts."
         )
     never = int((~tested).sum())
     if never:
