@@ -15,14 +15,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmevent._prepared import Prepared
+    from mmevent.detector import EventDetector
     from mmevent.tuning import Evidence, Rule
 
 
-COLUMNS = (
+_COLUMNS = (
     *("id", "prediction", "margin", "score", "rule", "p_text", "p_image", "n_images"),
     *("n_usable", "best_image", "image_status", "text_truncated", "seen_in_training"),
-    *("stage", "p_text_2", "p_image_2", "score_2", "probability"),
-)  # of any audit; the last five where there is a second stage, or a calibration
+)
+
+
+def column_names(detector: EventDetector) -> list[str]:
+    """Name the columns of a fitted detector's audit."""
+    names = list(_COLUMNS)
+    if detector.stages_ is not None:
+        names += ["stage", "p_text_2", "p_image_2", "score_2"]
+    return names if detector.calibration_ is None else [*names, "probability"]
 
 
 def audit_table(

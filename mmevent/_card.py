@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmevent import __version__
+from mmevent._prediction import coding_of
 from mmevent.decision import budget_of, plain_policy
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _what(detector: EventDetector) -> str:
         for side, branch in (("texts", detector.text_), ("images", detector.image_))
         if branch is not None
     )
-    negative, positive = (_code(label) for label in detector._coding())
+    negative, positive = (_code(label) for label in coding_of(detector))
     return (
         f"It tells posts labelled {positive}{named} from posts labelled {negative}, by "
         f"their {sides}. Made with mmevent {__version__}, by the alpha/beta rule of "

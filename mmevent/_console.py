@@ -55,7 +55,7 @@ class OneLineGroup(click.Group):
             _complain(str(error))
             code = WRONG_USE
         except click.Abort:
-            _complain("interrupted; nothing was written.")
+            _complain("interrupted.")
             code = INTERRUPTED
         except OSError as error:
             if error.errno == errno.EPIPE:

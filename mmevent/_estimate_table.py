@@ -66,10 +66,12 @@ class Estimate:
         language, or a column that was asked for: figures of the rule that predicts, and
         how far each is from that of all other posts (``f1_minus_rest``). The intervals
         of these differences hold for all slices and figures at once.
+    prevalence : float or None, default=None
+        Share of events that the figures are re-weighted to; None for that of the posts.
     threshold : DataFrame
         The threshold, and the 95% interval in which it would lie had other groups of
         posts been coded; ``n_unmet`` of ``n_resamples`` cannot meet the policy. Empty
-        where the policy chooses none.
+        where the policy chooses none, or chose it on held-out posts.
 
     See Also
     --------
@@ -99,6 +101,7 @@ class Estimate:
     brier: pd.DataFrame = field(default_factory=pd.DataFrame)
     reliability: pd.DataFrame = field(default_factory=pd.DataFrame)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    prevalence: float | None = None
     threshold: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_frame(self, slice: str = "all") -> pd.DataFrame:
@@ -132,6 +135,7 @@ class Estimate:
         }
         return {
             "kind": self.kind,
+            "prevalence": self.prevalence,
             **frames,
             "leakage": self.leakage,
             "notes": self.notes,
@@ -163,10 +167,11 @@ class Estimate:
         frames = {
             name: _frame(value)
             for name, value in values.items()
-            if name not in ("kind", "leakage", "notes")
+            if name not in ("kind", "prevalence", "leakage", "notes")
         }
         return cls(
             kind=values["kind"],
+            prevalence=values["prevalence"],
             leakage=values["leakage"],
             notes=values["notes"],
             **frames,
@@ -175,12 +180,13 @@ class Estimate:
     def _heading(self) -> str:
         first = self.to_frame().iloc[0]
         seeds = self.by_seed["seed"].nunique()
+        at = "" if self.prevalence is None else f"; prevalence {self.prevalence:g}"
         folds = f"{seeds} seed{'s' if seeds > 1 else ''} of the folds; "
         return (
             f"Estimate by {_KINDS[self.kind]}\n"
             f"{int(first['n_posts']):,} posts, {int(first['n_events']):,} events, "
             f"{int(first['n_groups']):,} groups; {folds if seeds else ''}"
-            f"95% intervals in brackets"
+            f"95% intervals in brackets{at}"
         )
 
     def _sections(self) -> list[tuple[str, pd.DataFrame]]:

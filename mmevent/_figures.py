@@ -8,16 +8,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from mmevent._cuts import has_both
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import CROSS_FITTED, Run
 from mmevent._metrics import Interval, Resampling, Weights
 from mmevent._slices import Slices, slice_figures, worse_served
 from mmevent._systems import BOTH, STAGE_1, whole
+from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    from mmevent._metrics import Factors
 
     IntArray = NDArray[np.intp]
 
@@ -48,11 +52,18 @@ def summarise(
     notes = [*notes, *slices.notes]
     weights = None
     if prevalence is not None:
+        if not has_both(event[tested]):
+            raise InputError(
+                f"prevalence={prevalence!r} needs events and others: expected both "
+                f"among the {int(tested.sum())} posts that are tested, got "
+                f"{int(event[tested].sum())} events. Leave it out."
+            )
         weights = Weights.at(prevalence, event[tested])
         notes.append(
             f"figures are re-weighted from a prevalence of {event[tested].mean():.3f} "
             f"to {prevalence:g}. They hold if the scores of events, and those of other "
-            f"posts, are distributed there as in these posts. Numbers of posts, rates "
+            f"posts, are distributed there as in these posts, and slices of either "
+            f"as frequent. Numbers of posts, rates "
             f"of false positives and calibrated probabilities are those of these posts."
         )
     never = int((~tested).sum())
@@ -79,7 +90,10 @@ def summarise(
     total = len(parts) * len(runs) * len(runs[0].scores)
     with tqdm(total=total, desc="Resampling groups", disable=not verbose) as bar:
         figures = {
-            name: _Figures(runs, event, cluster, rows, weights, bar.update)
+            name: _Figures(
+                *(runs, event, cluster, rows, weights, bar.update),
+                of_all=name == "all",
+            )
             for name, rows in parts.items()
         }
     of_all = figures["all"]
@@ -117,6 +131,7 @@ def summarise(
         slices=pd.DataFrame(by_slice),
         parameters=pd.DataFrame([row for run in runs for row in run.parameters]),
         brier=pd.DataFrame(_brier(runs, event, cluster, tested)),
+        prevalence=prevalence,
         reliability=pd.DataFrame(_reliability(runs, event, cluster, tested)),
         leakage=leakage,
         notes=notes,
@@ -148,11 +163,16 @@ class _Figures:
         rows: NDArray[np.bool_],
         weights: Weights | None,
         progress: Callable[[], object],
+        *,
+        of_all: bool,
     ) -> None:
-        self.weights = weights
         self.runs, self.chosen, self.event = runs, rows, event[rows]
         self.progress = progress
         self.resampling = Resampling(cluster[rows])
+        # Of a part, the share of events is a figure too: its weights are constant.
+        self.factors: Factors = weights or (1.0, 1.0)
+        if of_all:
+            self.factors = self.resampling.factors(self.event, weights)
         self.systems = list(runs[0].scores)
         self.replicates = {name: self._replicates(name) for name in self.systems}
         if BOTH in self.systems:
@@ -163,13 +183,13 @@ class _Figures:
         per_run = []
         for run in self.runs:
             figures = self.resampling.ratios(
-                run.flagged(system)[self.chosen], self.event, self.weights
+                run.flagged(system)[self.chosen], self.event, self.factors
             )
             figures["average_precision"] = self.resampling.average_precision(
                 run.scores[system][self.chosen],
                 self.event,
                 run.fold[self.chosen],
-                self.weights,
+                self.factors,
             )
             per_run.append(figures)
             self.progress()
@@ -182,7 +202,7 @@ class _Figures:
             judged = run.flagged(STAGE_1)[self.chosen]
             flagged = run.flagged(BOTH)[self.chosen]
             counts = self.resampling.count(flagged, self.event, judged)
-            per_run.append(counts.weighted(self.weights).ratios())
+            per_run.append(counts.weighted(self.factors).ratios())
         missing = np.full_like(per_run[0]["f1"], np.nan)
         return {
             name: np.array([f.get(name, missing) for f in per_run]) for name in _FIGURES
@@ -203,11 +223,7 @@ class _Figures:
                 **self._counts(system),
             }
             for name, interval in self.intervals(system).items():
-                row |= {
-                    name: interval.value,
-                    f"{name}_low": interval.low,
-                    f"{name}_high": interval.high,
-                }
+                row |= interval.cells(name)
             table.append(row)
         return table
 

@@ -54,12 +54,10 @@ def removed_on_failure(folder: Path) -> Iterator[None]:
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Give a folder to write to; it becomes `target` at the end, or is removed."""
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        temporary.mkdir()
-        yield temporary
-        (temporary / MANIFEST).write_bytes(to_json(_hashes(temporary)))
-        _put_in_place(temporary, target)
+        with put_in_place(target) as temporary:
+            yield temporary
+            (temporary / MANIFEST).write_bytes(to_json(_hashes(temporary)))
     except MmeventError:
         raise
     except OSError as error:
@@ -68,11 +66,21 @@ def written_whole(target: Path) -> Iterator[Path]:
             f"with room that you may write to, got {error.strerror or error}. Nothing "
             f"was left behind. Free some room, or choose another folder."
         ) from error
+
+
+@contextmanager
+def put_in_place(target: Path) -> Iterator[Path]:
+    """Give a folder to write to; it becomes `target`, new or empty, or is removed."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        _move(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(temporary: Path, target: Path) -> None:
+def _move(temporary: Path, target: Path) -> None:
     if target.is_dir():
         shutil.copymode(target, temporary)
     try:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import check_is_fitted
 
-from mmevent._branches import Task
+from mmevent._branches import Labels, Task
 from mmevent._cache import shared_memo
-from mmevent._estimation import estimate
+from mmevent._estimation import Job, estimate
 from mmevent._metrics import Resampling
-from mmevent._prediction import encode_posts
+from mmevent._prediction import coding_of, encode_posts
 from mmevent._setup import Setup
 from mmevent._systems import whole
 from mmevent.exceptions import InputError
@@ -65,10 +66,12 @@ def learning_curve(
     groups: ArrayLike | None = None,
     y_stage1: ArrayLike | None = None,
     shares: Sequence[float] = SHARES,
+    corpus_size: int | None = None,
 ) -> pd.DataFrame:
     """Repeat the estimate of a detector with shares of the training parts.
 
-    The test parts stay whole, so that the figures can be compared.
+    The test parts stay whole, so that the figures can be compared. Where the estimate
+    is cross-fitted, the rule for a fold still comes from all posts of the others.
 
     Parameters
     ----------
@@ -82,6 +85,8 @@ def learning_curve(
         As given to `fit`.
     shares : sequence of float, default=(0.125, 0.25, 0.5, 1.0)
         Above 0, up to 1. One that leaves too few posts for inner folds is left out.
+    corpus_size : int or None, default=None
+        As for :func:`mmevent.evaluate`.
 
     Returns
     -------
@@ -93,7 +98,8 @@ def learning_curve(
     Raises
     ------
     InputError
-        If a share is none, or all of them leave too few posts.
+        If the posts are not those of the fit, a share is none, or all of them leave too
+        few posts.
 
     Examples
     --------
@@ -107,22 +113,25 @@ def learning_curve(
     >>> learning_curve(detector, posts, y, shares=[0.5, 1])["share"].tolist()
     [0.5, 1.0]
     """
-    if not len(shares) or not all(0 < share <= 1 for share in shares):
-        raise InputError(
-            f"shares={shares!r} are no shares of the training posts: expected numbers "
-            f"above 0, up to 1, such as {SHARES}. Correct them."
-        )
+    check_is_fitted(detector)
+    wanted = _checked_shares(shares)
     setup = Setup(detector, 0)
     prepared = setup.read(posts)
     sample = setup.sample(prepared, y, groups, y_stage1)
-    kind = setup.usual_kind()
+    setup.check_same(sample, y_stage1)
+    kind = setup.kind() or setup.usual_kind()
     folds = setup.folds(sample, kind)
-    names, classes = list(detector.branches_), detector._coding().tolist()
-    job = replace(setup.job(sample, names, classes), calibration=None, policy="f1")
+    names, classes = list(detector.branches_), coding_of(detector).tolist()
+    job = replace(
+        setup.job(sample, names, classes),
+        calibration=None,
+        policy=detector.policy_,
+        corpus_size=corpus_size,
+    )
     rows, refused = [], ""
     with shared_memo():
         encode_posts(detector, prepared)
-        for share in shares:
+        for share in wanted:
             try:
                 rows.append(_figures(job, _Cut(folds, share), kind, sample.labels))
             except InputError as error:
@@ -132,9 +141,22 @@ def learning_curve(
     return pd.DataFrame(rows)
 
 
-def _figures(job: Any, cut: Any, kind: str, labels: Any) -> dict[str, Any]:
+def _checked_shares(shares: object) -> list[float]:
+    try:
+        wanted = [float(share) for share in shares]  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        wanted = []
+    if not wanted or not all(0 < share <= 1 for share in wanted):
+        raise InputError(
+            f"shares={shares!r} are no shares of the training posts: expected numbers "
+            f"above 0, up to 1, such as {SHARES}. Correct them."
+        )
+    return wanted
+
+
+def _figures(job: Job, cut: _Cut, kind: str, labels: Labels) -> dict[str, Any]:
     tasks = cut.outer()
-    run = estimate(job, cut, kind)[2]
+    run = estimate(job, cast("Folds", cut), kind)[2]
     assert run is not None
     system, tested = whole(run.scores), run.fold >= 0
     resampling = Resampling(labels.group[tested])
@@ -151,10 +173,5 @@ def _figures(job: Any, cut: Any, kind: str, labels: Any) -> dict[str, Any]:
         "n_events": float(np.mean([labels.event[t.train].sum() for t in tasks])),
     }
     for name, values in figures.items():
-        interval = resampling.interval(values)
-        row |= {
-            name: interval.value,
-            f"{name}_low": interval.low,
-            f"{name}_high": interval.high,
-        }
+        row |= resampling.interval(values).cells(name)
     return row

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.intp]
+    Factors = tuple[FloatArray | float, FloatArray | float]
 
 N_RESAMPLES = 2000
 LEVEL = 0.95
@@ -24,6 +25,10 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+    def cells(self, name: str) -> dict[str, float]:
+        """Return the three under a figure's name, as tables have them."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 class Weights(NamedTuple):
@@ -47,11 +52,9 @@ class Counts(NamedTuple):
     events: FloatArray
     others: FloatArray
 
-    def weighted(self, weights: Weights | None) -> Counts:
-        """Give events and others the same totals in each resample."""
-        if weights is None:
-            return self
-        event, other = _factors(self.events, self.others, weights)
+    def weighted(self, factors: Factors) -> Counts:
+        """Let events, and others, count so much."""
+        event, other = factors
         return Counts(
             self.true * event,
             self.false * other,
@@ -115,36 +118,28 @@ class Resampling:
         if not self.small:
             low, high = np.quantile(others, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             return Interval(value, float(low), float(high))
-        reach = self._reach(others, 1 - LEVEL)
+        n = len(others)
+        error = np.sqrt((n - 1) / n * np.square(others - others.mean()).sum())
+        reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * error)
         return Interval(value, value - reach, value + reach)
 
     def simultaneous(self, figures: FloatArray) -> list[Interval]:
         """Intervals of k figures, of shape (n_resamples + 1, k), that hold all at once.
 
-        Percentiles of the resamples, so far out that 95% of these are within all of
-        them (Mandel and Betensky 2008). With few groups, t-intervals whose level is
-        divided by k (Bonferroni).
+        Each reaches as many standard errors to both sides as the figure that is
+        furthest off does in 95% of the resamples (max-t, Westfall and Young 1993). For
+        a bootstrap only: with few groups there are none.
         """
         values, others = figures[0], figures[1:]
-        low, high = np.full((2, len(values)), np.nan)
         varies = [len(np.unique(one[~np.isnan(one)])) > 1 for one in others.T]
         usable = np.flatnonzero(~np.isnan(values) & varies)
-        if self.small:
-            for i in usable:
-                reach = self._reach(others[:, i], (1 - LEVEL) / max(len(usable), 1))
-                low[i], high[i] = values[i] - reach, values[i] + reach
-        elif len(usable):
-            ends = _band(others[:, usable])
-            low[usable], high[usable] = ends
-        return [
-            Interval(*map(float, row)) for row in zip(values, low, high, strict=True)
-        ]
-
-    def _reach(self, others: FloatArray, tail: float) -> float:
-        """Half the width of a t-interval from leaving out each group."""
-        n = len(others)
-        error = np.sqrt((n - 1) / n * np.square(others - others.mean()).sum())
-        return float(stats.t.ppf(1 - tail / 2, n - 1) * error)
+        reach = np.full(len(values), np.nan)
+        if len(usable) and not self.small:
+            error = np.nanstd(others[:, usable], axis=0)
+            off = np.abs(np.nan_to_num((others[:, usable] - values[usable]) / error))
+            reach[usable] = np.quantile(off.max(axis=1), LEVEL) * error
+        ends = zip(values, values - reach, values + reach, strict=True)
+        return [Interval(*map(float, row)) for row in ends]
 
     def standard_error(self, figures: FloatArray) -> float:
         """Return the standard error of a figure, given as for `interval`."""
@@ -167,26 +162,37 @@ class Resampling:
         self,
         flagged: NDArray[np.bool_],
         event: NDArray[np.bool_],
-        weights: Weights | None = None,
+        factors: Factors = (1.0, 1.0),
     ) -> dict[str, FloatArray]:
         """Precision, recall and F1 of the sample and each resample."""
         everything = np.ones(len(event), dtype=bool)
-        return self.count(flagged, event, everything).weighted(weights).ratios()
+        return self.count(flagged, event, everything).weighted(factors).ratios()
+
+    def factors(self, event: NDArray[np.bool_], weights: Weights | None) -> Factors:
+        """Return what an event and another post count in each resample.
+
+        So that both have the totals of the sample, which the weights are made for.
+        """
+        if weights is None:
+            return 1.0, 1.0
+        n_events, n_others = self.sums(event), self.sums(~event)
+        return (
+            weights.event * n_events[0] * _divide(np.ones(1), n_events, empty=0.0),
+            weights.other * n_others[0] * _divide(np.ones(1), n_others, empty=0.0),
+        )
 
     def average_precision(
         self,
         score: FloatArray,
         event: NDArray[np.bool_],
         fold: IntArray,
-        weights: Weights | None = None,
+        factors: Factors = (1.0, 1.0),
     ) -> FloatArray:
         """Average precision within each fold, averaged over folds with an event."""
         folds = [np.flatnonzero(fold == k) for k in np.unique(fold)]
-        factors = (np.ones(len(self.counts)),) * 2
-        if weights is not None:
-            factors = _factors(self.sums(event), self.sums(~event), weights)
+        one, other = (np.broadcast_to(f, len(self.counts)) for f in factors)
         per_fold = [
-            self._average_precision(score, event, rows, factors) for rows in folds
+            self._average_precision(score, event, rows, (one, other)) for rows in folds
         ]
         figures = np.vstack(per_fold)
         defined = ~np.isnan(figures)
@@ -217,35 +223,6 @@ class Resampling:
         return result
 
 
-def _band(figures: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the ends of the narrowest band of percentiles that holds enough rows.
-
-    A figure that is undefined in a resample is within.
-    """
-    n = len(figures)
-    ordered = np.sort(figures, axis=0)  # NaN last
-    n_defined = (~np.isnan(figures)).sum(axis=0)
-    rank = stats.rankdata(figures, method="max", axis=0, nan_policy="omit")
-    from_below = stats.rankdata(figures, method="min", axis=0, nan_policy="omit")
-    depth = np.fmin(rank, n_defined + 1 - from_below)
-    deepest = np.nan_to_num(depth, nan=n).min(axis=1)  # the figure furthest out
-    k = int(np.sort(deepest)[int((1 - LEVEL) * n)])
-    columns = np.arange(figures.shape[1])
-    k_of = np.minimum(k, n_defined)
-    return ordered[k_of - 1, columns], ordered[n_defined - k_of, columns]
-
-
-def _factors(
-    events: FloatArray, others: FloatArray, weights: Weights
-) -> tuple[FloatArray, FloatArray]:
-    """Return what an event and another post count in each resample."""
-    of_event, of_other = (
-        weight * _divide(np.broadcast_to(n[0], n.shape), n, empty=0.0)
-        for n, weight in zip((events, others), weights, strict=True)
-    )
-    return of_event, of_other
-
-
 def _divide(a: FloatArray, b: FloatArray, *, empty: float = np.nan) -> FloatArray:
-    ratio: FloatArray = np.divide(a, b, out=np.full(a.shape, empty), where=b > 0)
+    ratio: FloatArray = np.divide(a, b, out=np.full(b.shape, empty), where=b > 0)
     return ratio

@@ -378,7 +378,8 @@ EVALUATE = [
         type=_PATH,
         metavar="FILE",
         help="Table to write of the posts on which the model is most surely wrong; "
-        "beside it a page with their pictures, whose name ends in .html.",
+        "beside it a page with their pictures, whose name ends in .html. Both are "
+        "replaced if they are there.",
     ),
     click.option(
         "--plots",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def evidence_of(
     detector: EventDetector, prepared: Prepared
 ) -> tuple[Evidence, NDArray[np.float64]]:
     """Return the probabilities of posts, and p_image of each usable image."""
-    material, classes = prepared.material, detector._coding().tolist()
+    material, classes = prepared.material, coding_of(detector).tolist()
     name = detector.image_name_
     fitted = {TEXT: detector.text_, name: detector.image_}
     probabilities = {}
@@ -68,6 +68,22 @@ def evidence_of(
     return evidence, probabilities[name]
 
 
+def coding_of(detector: EventDetector) -> NDArray[Any]:
+    """Return the labels of no event and of an event."""
+    coding: NDArray[Any] = detector.classes_
+    return coding if coding[1] == detector.pos_label_ else coding[::-1]
+
+
+def seen_in_fit(detector: EventDetector, prepared: Prepared) -> NDArray[np.bool_]:
+    """Which posts share an id, text or image with those of the fit.
+
+    Or are duplicates of posts that do.
+    """
+    training = set(detector.training_keys_)
+    direct = np.array([not training.isdisjoint(keys) for keys in prepared.keys])
+    return np.isin(prepared.duplicate, prepared.duplicate[direct])
+
+
 def score_posts(detector: EventDetector, prepared: Prepared) -> pd.DataFrame:
     """Return the audit of posts, without prediction and margin."""
     with shared_memo():
@@ -89,7 +105,7 @@ def decide_posts(detector: EventDetector, audit: pd.DataFrame) -> pd.DataFrame:
     threshold = detector.threshold_
     if budget is not None:
         threshold = budget_threshold(audit["score"], budget)
-    return decide(audit, threshold, detector._coding())
+    return decide(audit, threshold, coding_of(detector))
 
 
 def encode_posts(detector: EventDetector, prepared: Prepared) -> None:
@@ -97,4 +113,4 @@ def encode_posts(detector: EventDetector, prepared: Prepared) -> None:
     for name, branch in detector.branches_.items():
         side = prepared.material.side(name)
         everything = np.arange(len(side.post))
-        predict_branch(branch, side, everything, classes=detector._coding().tolist())
+        predict_branch(branch, side, everything, classes=coding_of(detector).tolist())

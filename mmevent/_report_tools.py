@@ -19,79 +19,88 @@ if TYPE_CHECKING:
     from mmevent.detector import EventDetector
 
 
-def check_report(options: dict[str, Any]) -> None:
+def check_report(options: dict[str, Any], posts: Path) -> None:
     """Refuse files and folders that cannot be written, before any work."""
     from mmevent._folder import new_folder
     from mmevent._optional import require
     from mmevent._tables import check_table_path
 
-    if options["errors"] is not None:
-        check_table_path(options["errors"])
+    if (table := options["errors"]) is not None:
+        check_table_path(table)
+        page = table.with_suffix(".html")
+        if page.is_dir():
+            raise InputError(
+                f"{str(page)!r} is a folder: expected that --errors can write its "
+                f"page there, beside the table. Choose another name."
+            )
+        if table.resolve() == posts.resolve():
+            raise InputError(
+                f"--errors {str(table)!r} is the table of the posts: expected another "
+                f"file, since it would be replaced. Choose another name."
+            )
     if options["plots"] is not None:
         require("matplotlib", extra="plots", purpose="--plots")
-        new_folder(options["plots"])
+        options["plots"] = new_folder(options["plots"])
 
 
 def write_report(
     detector: EventDetector,
     frame: pd.DataFrame,
-    label: str,
-    y_stage1: pd.Series | None,
+    y: pd.Series,
     figures: Estimate,
     options: dict[str, Any],
     session: Session,
+    **known: Any,
 ) -> None:
-    """Write what was asked for."""
+    """Write what was asked for; `known` is what `find_errors` must know beside."""
     if options["errors"] is not None:
         from mmevent.posts import write_table
         from mmevent.report import find_errors
 
-        found = find_errors(detector, frame, frame[label], held_out=options["held_out"])
-        write_table(found.table, options["errors"])
+        found = find_errors(detector, frame, y, **known)
         page = options["errors"].with_suffix(".html")
+        write_table(found.table, options["errors"])
         write_text(page, found.to_html())
         session.say(f"Errors written to {options['errors']} and {page}")
     if options["plots"] is not None:
-        from mmevent._folder import removed_on_failure
+        from mmevent._folder import put_in_place
 
-        folder: Path = options["plots"]
-        with removed_on_failure(folder):
-            folder.mkdir(exist_ok=True)
-            for name, draw in _plots(
-                detector, frame, label, y_stage1, figures, held_out=options["held_out"]
-            ).items():
+        with put_in_place(options["plots"]) as folder:
+            plots = _plots(detector, frame, y, figures, **known)
+            for name, draw in plots.items():
                 try:
                     draw().savefig(folder / f"{name}.png")
                 except InputError as error:
                     session.say(f"No plot {name}: {error}")
-        session.say(f"Plots written to {folder}")
+        session.say(f"Plots written to {options['plots']}")
 
 
 def _plots(
     detector: EventDetector,
     frame: pd.DataFrame,
-    label: str,
-    y_stage1: pd.Series | None,
+    y: pd.Series,
     figures: Estimate,
     *,
     held_out: bool,
+    **known: Any,
 ) -> dict[str, Callable[[], Figure]]:
     """Return what draws each plot, by name."""
     from mmevent import plots
-    from mmevent._estimation import CROSS_FITTED
     from mmevent._setup import Setup
+    from mmevent._trainable import is_fine_tuned
     from mmevent.report import labelled_scores, learning_curve
 
-    y = frame[label]
-    scored = labelled_scores(detector, frame, y, held_out=held_out)
+    scored = labelled_scores(detector, frame, y, held_out=held_out, **known)
 
     def learning() -> Figure:
-        if held_out or Setup(detector).usual_kind() == CROSS_FITTED:
+        if held_out:
+            raise InputError("it is made from the posts of the fit.")
+        if any(map(is_fine_tuned, Setup(detector).branches().values())):
             raise InputError(
-                "it needs the posts of the fit, and many trainings where an encoder is "
-                "trained: see mmevent.report.learning_curve."
+                "it would train an encoder many times; mmevent.report.learning_curve "
+                "does."
             )
-        curve = learning_curve(detector, frame, y, y_stage1=y_stage1)
+        curve = learning_curve(detector, frame, y, **known)
         return plots.plot_learning_curve(curve)
 
     return {

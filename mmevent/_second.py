@@ -55,8 +55,8 @@ def asked_for(
 
 
 def _checked_features(features: Any, image: Any) -> tuple[str, ...]:
-    known = isinstance(features, (list, tuple)) and set(features) <= {SCORES, IMAGES}
-    if not known:
+    listed = isinstance(features, (list, tuple))
+    if not listed or not all(name in (SCORES, IMAGES) for name in features):
         raise InputError(
             f"features={features!r} are not known: expected a list of {SCORES!r} and "
             f"{IMAGES!r}, or an empty one. Pass one of them."

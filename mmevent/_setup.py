@@ -169,6 +169,28 @@ class Setup:
         stage1 = check_stage1(y_stage1, event, ids)
         return Sample.of(prepared, event, groups, stage1)
 
+    def check_same(self, sample: Sample, y_stage1: ArrayLike | None) -> None:
+        """Refuse posts and labels that are not those of the detector's fit."""
+        if sample.data_hash == self.detector.data_hash_:
+            return
+        broken = int((~sample.prepared.images.usable).sum())
+        hint = (
+            f" {broken} images cannot be used: check image_root and allow_outside_root."
+            if broken
+            else ""
+        )
+        if self.second() is not None and y_stage1 is None:
+            hint += (
+                " If fit was given y_stage1, pass it here too (--stage1-label on the "
+                "command line)."
+            )
+        raise InputError(
+            f"these {len(sample.prepared)} posts are not those of the training: "
+            f"expected the same {len(self.detector.out_of_fold_)} posts, images, "
+            f"labels and order.{hint} For other posts, pass held_out=True "
+            f"(--held-out on the command line)."
+        )
+
     def folds(self, sample: Sample, kind: str | None) -> Folds:
         """Make the folds of an estimate."""
         inner_cv = self.detector.inner_cv if kind == NESTED else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mmevent._metrics import Weights
+    from mmevent._metrics import Factors, Weights
     from mmevent._prepared import Prepared
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.intp]
 
 MOST = 12  # slices of one kind; the rarest are joined
-LEAST = 20  # posts that a figure is a share of, for its difference to be given
 FIGURES = ("f1", "precision", "recall")
-OTHER = "other"
+OTHER, MISSING = "(other)", "(missing)"
+IMAGES, NUMBER, PERIOD = "images", "number of images", "period"
 _LANGUAGES = ("language", "lang")
 _UNITS = ("D", "W", "M", "Y")
 _POSTS_A_PERIOD = 100
@@ -69,17 +70,21 @@ class Slices:
             )
         number, notes = prepared.n_usable, []
         names = {
-            "images": np.where(number > 0, "with", "without"),
-            "number of images": _numbers(number),
+            IMAGES: np.where(number > 0, "with", "without"),
+            NUMBER: _numbers(number),
         }
         if "created_at" in prepared.posts:
             try:
-                names["period"] = _periods(prepared.posts)
+                names[PERIOD] = _periods(prepared.posts)
             except InputError:
                 notes.append("some times cannot be read: no figures by period.")
-        for name in dict.fromkeys([*_LANGUAGES, *by]):
-            if name in came:
+        for name in _LANGUAGES:
+            if came.count(name) == 1:
                 names[name] = _frequent(column(frame, name))
+        for name in by:
+            taken = name in (IMAGES, NUMBER, PERIOD)
+            title = f"column {name}" if taken else str(name)
+            names[title] = _frequent(column(frame, name))
         return cls(names, notes)
 
     def take(self, rows: IntArray) -> Slices:
@@ -108,7 +113,7 @@ def _periods(posts: pd.DataFrame) -> NDArray[Any]:
 
 def _frequent(values: pd.Series) -> NDArray[Any]:
     """Name the value of each post, rare ones as one."""
-    names = values.astype(object).where(values.notna().to_numpy(), "missing")
+    names = values.astype(object).where(values.notna().to_numpy(), MISSING)
     names = names.astype(str)
     kept = names.value_counts().index
     if len(kept) > MOST:
@@ -144,54 +149,58 @@ def slice_figures(
     list of dict
         One a slice. Its intervals are its own; those of the differences
         (``f1_minus_rest`` and so on) hold for all slices and figures at once. These are
-        NaN where a figure is the share of fewer than 20 posts, within the slice or
-        outside: of four events that are all found no resample would miss one.
+        NaN where a figure is a share of posts of fewer than 30 groups, within the slice
+        or outside: too few for a bootstrap.
     """
     everything = Resampling(cluster)
+    factors = everything.factors(event, weights)
     table, differences = [], []
     for by, values in names.items():
         found = sorted({name for name in values if name is not None}, key=_place)
         if len(found) < 2:
             continue
         inside = values[:, None] == np.array(found, dtype=object)
-        here, rest, few = _of_slices(everything, flagged, event, inside, weights)
+        here, rest = _of_slices(everything, flagged, event, inside, factors)
         by_slice = np.stack([here[f] - rest[f] for f in FIGURES], axis=-1)
-        by_slice[:, few.T] = np.nan
-        differences.append(by_slice.reshape(len(by_slice), -1))
         for k, name in enumerate(found):
             posts = inside[:, k]
-            own, n_groups = everything, len(np.unique(cluster[posts]))
-            figures = {figure: here[figure][:, k] for figure in FIGURES}
-            if n_groups < SMALL:
-                own = Resampling(cluster[posts])
-                parts = [f[posts] for f in flagged]
-                runs = [own.ratios(part, event[posts], weights) for part in parts]
-                figures = _mean(runs)
-            row = {
+            n_groups = _n_groups(flagged, event, cluster, posts)
+            outside = _n_groups(flagged, event, cluster, ~posts)
+            few = [min(n_groups[f], outside[f]) < SMALL for f in FIGURES]
+            by_slice[:, k, few] = np.nan
+            row: dict[str, Any] = {
                 "by": by,
                 "slice": name,
                 "n_posts": int(posts.sum()),
                 "n_events": int(event[posts].sum()),
-                "n_groups": n_groups,
+                "n_groups": len(np.unique(cluster[posts])),
                 "n_flagged": float(np.mean([f[posts].sum() for f in flagged])),
             }
-            sizes = _sizes([f[posts] for f in flagged], event[posts], cluster[posts])
+            own, figures = everything, {f: here[f][:, k] for f in FIGURES}
+            if row["n_groups"] < SMALL:
+                own = Resampling(cluster[posts])
+                constant: Factors = weights or (1.0, 1.0)
+                parts = [f[posts] for f in flagged]
+                runs = [own.ratios(part, event[posts], constant) for part in parts]
+                figures = _mean(runs)
             for figure in FIGURES:
-                interval = _within(own.interval(figures[figure]), sizes[figure])
-                row |= _cells(figure, interval)
+                interval = own.interval(figures[figure])
+                row |= _within(interval, n_groups[figure]).cells(figure)
             table.append(row)
+        differences.append(by_slice.reshape(len(by_slice), -1))
     if not table:
         return []
     intervals = iter(everything.simultaneous(np.concatenate(differences, axis=1)))
     for row in table:
         for figure in FIGURES:
-            row |= _cells(f"{figure}_minus_rest", next(intervals))
+            row |= next(intervals).cells(f"{figure}_minus_rest")
     return table
 
 
 def _place(name: str) -> tuple[bool, int, str]:
     """Return where a slice stands: numbers by their size, joined ones last."""
-    return name == OTHER, len(name) if name.isdecimal() else 0, name
+    number = re.match(r"\d+", name)
+    return name == OTHER, len(number[0]) if number else 0, name
 
 
 def _of_slices(
@@ -199,35 +208,30 @@ def _of_slices(
     flagged: Sequence[NDArray[np.bool_]],
     event: NDArray[np.bool_],
     inside: NDArray[np.bool_],
-    weights: Weights | None,
-) -> tuple[dict[str, FloatArray], dict[str, FloatArray], NDArray[np.bool_]]:
-    """Figures of k slices, and of the posts outside each, of shape (n_resamples, k).
-
-    The third says for which figure and slice there are too few posts for a difference.
-    """
-    here, rest, few = [], [], []
+    factors: Factors,
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Figures of k slices, and of all posts outside each: (n_resamples + 1, k)."""
+    here, rest = [], []
+    everything = np.ones((len(event), 1), dtype=bool)
     for one in flagged:
         counts = resampling.count(one, event, inside)
-        others = Counts(*(n.sum(axis=1, keepdims=True) - n for n in counts))
-        here.append(counts.weighted(weights).ratios())
-        rest.append(others.weighted(weights).ratios())
-        few.append(_few(counts) | _few(others))
-    return _mean(here), _mean(rest), np.any(few, axis=0)
+        total = resampling.count(one, event, everything)
+        others = Counts(*(a - b for a, b in zip(total, counts, strict=True)))
+        scale = [np.reshape(f, (-1, 1)) for f in factors]
+        here.append(counts.weighted((scale[0], scale[1])).ratios())
+        rest.append(others.weighted((scale[0], scale[1])).ratios())
+    return _mean(here), _mean(rest)
 
 
-def _few(counts: Counts) -> NDArray[np.bool_]:
-    """Whether too few posts are counted for F1, precision and recall of k slices."""
-    flagged, events = counts.true[0] + counts.false[0], counts.events[0]
-    small: NDArray[np.bool_] = np.array([flagged + events, flagged, events]) < LEAST
-    return small
-
-
-def _sizes(
-    flagged: Sequence[NDArray[np.bool_]], event: NDArray[np.bool_], cluster: IntArray
+def _n_groups(
+    flagged: Sequence[NDArray[np.bool_]],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    posts: NDArray[np.bool_],
 ) -> dict[str, int]:
     """Count the groups of posts that each figure is a share of."""
-    n_flagged = min(len(np.unique(cluster[one])) for one in flagged)
-    n_events = len(np.unique(cluster[event]))
+    n_flagged = min(len(np.unique(cluster[posts & one])) for one in flagged)
+    n_events = len(np.unique(cluster[posts & event]))
     return {
         "f1": min(n_flagged, n_events),
         "precision": n_flagged,
@@ -238,8 +242,8 @@ def _sizes(
 def _within(interval: Interval, n: int) -> Interval:
     """Return an interval of shares, from 0 to 1.
 
-    Where all of n posts, or none, are right, no resample differs: its other end is then
-    the exact one (Clopper-Pearson).
+    Where all of n groups, or none, are right, no resample differs: its other end is
+    then the exact one (Clopper-Pearson). Other figures of one group have none.
     """
     value, low, high = interval
     edge = 0.025 ** (1 / max(n, 1))
@@ -247,19 +251,13 @@ def _within(interval: Interval, n: int) -> Interval:
         return Interval(value, edge, 1.0)
     if value == 0:
         return Interval(value, 0.0, 1.0 - edge)
+    if n < 2 or low == high:
+        return Interval(value, np.nan, np.nan)
     return Interval(value, *np.clip([low, high], 0.0, 1.0).tolist())
 
 
 def _mean(runs: Sequence[dict[str, FloatArray]]) -> dict[str, FloatArray]:
     return {name: np.mean([run[name] for run in runs], axis=0) for name in FIGURES}
-
-
-def _cells(name: str, interval: Interval) -> dict[str, float]:
-    return {
-        name: interval.value,
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
-    }
 
 
 def worse_served(table: Sequence[dict[str, Any]]) -> list[str]:

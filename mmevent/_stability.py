@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mmevent._cuts import has_both
 from mmevent._prediction import rule_of
 from mmevent._setup import Setup
 from mmevent.decision import choose_threshold, has_threshold
@@ -57,26 +58,29 @@ def chosen_on(detector: EventDetector) -> ChosenOn:
 def threshold_spread(detector: EventDetector) -> pd.DataFrame:
     """Choose a fitted detector's threshold again on resamples of groups.
 
-    alpha and the first stage stay as they are; beta only where the policy is not F1.
+    alpha, beta and the first stage stay as they are.
 
     Returns
     -------
     DataFrame
         One row: ``threshold``, ``low`` and ``high`` of its 95% interval (percentiles),
-        ``n_resamples``, and ``n_unmet``, those for which the policy cannot be met. None
-        where the policy chooses no threshold on these posts.
+        ``n_resamples``, and ``n_unmet``, those for which the policy cannot be met, or
+        which lack events or others. None where the policy chooses no threshold on these
+        posts, or chose it on others that were held out.
     """
     if not has_threshold(detector.policy_):
         return pd.DataFrame()
+    ways = [_by_policy(detector)]
     if detector.policy_ == "f1":
-        chosen = chosen_on(detector)
-        choose, group = _by_f1(detector, chosen), chosen.group
-    else:
-        table = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
-        choose, group = _by_policy(detector, table), table["group"].to_numpy()
-    group = np.unique(group, return_inverse=True)[1]
-    if not np.isclose(choose(np.arange(len(group)), group), detector.threshold_):
-        return pd.DataFrame()
+        ways.insert(0, _by_f1(detector))
+    for choose, labels in ways:
+        group = np.unique(labels, return_inverse=True)[1]
+        if np.isclose(choose(np.arange(len(group)), group), detector.threshold_):
+            return _resampled(detector.threshold_, choose, group)
+    return pd.DataFrame()
+
+
+def _resampled(threshold: float, choose: Choose, group: IntArray) -> pd.DataFrame:
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(group))[:-1])
     size, rng = np.bincount(group), np.random.default_rng(0)
@@ -89,7 +93,7 @@ def threshold_spread(detector: EventDetector) -> pd.DataFrame:
     low, high = np.quantile(met, [0.025, 0.975]) if len(met) else (np.nan, np.nan)
     return pd.DataFrame(
         {
-            "threshold": [detector.threshold_],
+            "threshold": [threshold],
             "low": [float(low)],
             "high": [float(high)],
             "n_resamples": [N_RESAMPLES],
@@ -98,27 +102,37 @@ def threshold_spread(detector: EventDetector) -> pd.DataFrame:
     )
 
 
-def _by_f1(detector: EventDetector, chosen: ChosenOn) -> Choose:
-    """Seek the best F1 again, beta included."""
-    stages, alpha = detector.stages_, chosen.rule.alpha
+def _by_f1(detector: EventDetector) -> tuple[Choose, NDArray[Any]]:
+    """Return how the best F1 chooses, and the groups of the posts."""
+    chosen, stages = chosen_on(detector), detector.stages_
+    rule = chosen.rule
     search = replace(
-        Setup(detector, 0).search(), method="exact", alpha_bounds=(alpha, alpha)
+        Setup(detector, 0).search(),
+        method="exact",
+        alpha_bounds=(rule.alpha, rule.alpha),
+        beta_bounds=(rule.beta, rule.beta),
     )
 
     def choose(rows: IntArray, groups: IntArray) -> float:
         evidence, event = chosen.evidence.take(rows), chosen.event[rows]
+        if not has_both(event):
+            return np.nan
         found = tune_rule(evidence, event, search=search).rule
         whole = found if stages is None else replace(stages, second=found)
         return whole.threshold
 
-    return choose
+    return choose, chosen.group
 
 
-def _by_policy(detector: EventDetector, table: pd.DataFrame) -> Choose:
+def _by_policy(detector: EventDetector) -> tuple[Choose, NDArray[Any]]:
+    """Return how a policy chooses among scores, and the groups of the posts."""
+    table = detector.out_of_fold_[detector.out_of_fold_["fold"] >= 0]
     score = table["score"].to_numpy(dtype=float)
     event = table["event"].to_numpy(dtype=bool)
 
     def choose(rows: IntArray, groups: IntArray) -> float:
+        if not has_both(event[rows]):
+            return np.nan
         try:
             return choose_threshold(
                 detector.policy_,
@@ -130,4 +144,4 @@ def _by_policy(detector: EventDetector, table: pd.DataFrame) -> Choose:
         except PolicyError:
             return np.nan
 
-    return choose
+    return choose, table["group"].to_numpy()

@@ -120,7 +120,7 @@ def evaluate(
     model predicts each once. Columns are those named in the fit, unless named anew.
     """
     _check_evaluate(options)
-    check_report(options)
+    check_report(options, posts)
     with start_session(quiet=quiet, cache=cache_file) as session:
         detector = session.load(folder)
         frame = session.read(posts)
@@ -159,7 +159,12 @@ def evaluate(
         if options["json_path"]:
             write_text(options["json_path"], figures.to_json() + "\n")
             session.say(f"Figures written to {options['json_path']}")
-        write_report(detector, frame, label, stage1, figures, options, session)
+        write_report(
+            *(detector, frame, frame[label], figures, options, session),
+            y_stage1=None if held_out else stage1,
+            held_out=held_out,
+            corpus_size=options["corpus_size"],
+        )
 
 
 @main.command(
@@ -185,7 +190,7 @@ def predict(
     probabilities, and what was wrong with which image. Columns are those named in the
     fit, unless named anew.
     """
-    from mmevent._audit import COLUMNS
+    from mmevent._audit import column_names
     from mmevent._screen import audit_summary
     from mmevent._tables import check_table_path
     from mmevent.posts import write_table
@@ -204,16 +209,17 @@ def predict(
             optional=("group", "created_at", "place", "author"),
         )
         _place(detector, posts, options)
+        taken = [name for name in column_names(detector) if name != "id"]
         for name in options["keep"]:
             check_column(posts, frame, name, "--keep")
-            if name in COLUMNS:
+            if name in taken:
                 raise InputError(
                     f"--keep {name!r} cannot be kept: expected a name that the "
                     f"predictions do not have themselves, got one of "
-                    f"{', '.join(COLUMNS)}. Rename the column."
+                    f"{', '.join(taken)}. Rename the column."
                 )
         audit = _audit(detector, frame, columns, session.progress)
-        for name in options["keep"]:
+        for name in set(options["keep"]) - {"id"}:
             audit[name] = frame[name].to_numpy()
         write_table(audit, output)
         click.echo(audit_summary(audit, detector.pos_label_))

@@ -15,7 +15,13 @@ from mmevent._branch_parameters import check_frozen_parts
 from mmevent._branches import SECOND, SECOND_IMAGE, TEXT, fit_branch
 from mmevent._cache import shared_memo
 from mmevent._estimation import estimate
-from mmevent._prediction import decide_posts, rule_of, score_posts, whole_rule
+from mmevent._prediction import (
+    coding_of,
+    decide_posts,
+    rule_of,
+    score_posts,
+    whole_rule,
+)
 from mmevent._sample import Sample
 from mmevent._second import fit_stages
 from mmevent._setup import Setup
@@ -284,6 +290,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         prepared = setup.read(posts)
         check_some(len(prepared), "fit")
         check_enough(self.calibration, len(prepared))
+        slices = Slices.of(prepared, posts)
         sample = setup.sample(prepared, y, groups, y_stage1)
         _, self.classes_, self.pos_label_ = check_labels(
             y, len(prepared), self.pos_label
@@ -295,7 +302,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         notes = sample.notes(setup.texts(), self.image)
         with shared_memo():
             self._fit_branches(setup, sample)
-            job = setup.job(sample, list(self.branches_), self._coding().tolist())
+            job = setup.job(sample, list(self.branches_), coding_of(self).tolist())
             evidence, fold, run = estimate(job, folds, kind)
             self._tune(setup, evidence, sample, fold)
         self._keep_out_of_fold(sample, evidence, fold)
@@ -308,7 +315,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
                 [run],
                 folds,
                 kind=kind,
-                slices=Slices.of(prepared, posts),
+                slices=slices,
                 notes=notes,
                 verbose=self.verbose,
             )
@@ -486,7 +493,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.branches_: dict[str, Any] = {}
         branches = setup.branches()
         for branch in (*setup.texts(), *branches.values()):
-            check_frozen_parts(branch, self._coding().tolist())
+            check_frozen_parts(branch, coding_of(self).tolist())
         for name, branch in branches.items():
             side = sample.prepared.material.side(name)
             fitted = fit_branch(branch, side, everything, sample.labels)
@@ -553,12 +560,6 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         return choose_threshold(
             policy, score, event, criterion=self.criterion, groups=group
         )
-
-    def _coding(self) -> NDArray[Any]:
-        """Return the labels of no event and of an event."""
-        positive_is_second = self.classes_[1] == self.pos_label_
-        coding: NDArray[Any] = self.classes_
-        return coding if positive_is_second else coding[::-1]
 
     def _keep_out_of_fold(
         self, sample: Sample, evidence: Evidence, fold: IntArray

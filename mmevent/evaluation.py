@@ -10,11 +10,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from mmevent._branches import Labels
 from mmevent._cache import shared_memo
-from mmevent._cuts import has_both
 from mmevent._estimate_table import Estimate
 from mmevent._estimation import Run, estimate
 from mmevent._folds import ForwardInTime
-from mmevent._prediction import encode_posts, evidence_of, rule_of
+from mmevent._prediction import (
+    coding_of,
+    encode_posts,
+    evidence_of,
+    rule_of,
+    seen_in_fit,
+)
 from mmevent._sample import Sample
 from mmevent._setup import Setup
 from mmevent._slices import Slices
@@ -49,7 +54,7 @@ def evaluate(
     drop_seen: bool = False,
     seeds: Sequence[int] = (0,),
     corpus_size: int | None = None,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     prevalence: float | None = None,
 ) -> Estimate:
     """Estimate how well a fitted detector does, out of sample.
@@ -80,7 +85,7 @@ def evaluate(
     corpus_size : int or None, default=None
         With the policy ``"budget=N"`` only: number of posts of the corpus that the
         budget is for. Of n tested posts the share n / corpus_size of it is flagged.
-    by : sequence of str, default=()
+    by : str or sequence of str, default=()
         Columns of the posts whose values are slices in ``Estimate.slices``, beside
         those by images, number of images, period (`created_at`) and ``language`` or
         ``lang``. Of more than 12 values of one column the rarest are joined.
@@ -119,10 +124,11 @@ def evaluate(
             f"corpus_size={corpus_size!r} is for a budget: expected the policy "
             f"'budget=N', got {detector.policy_!r}. Leave it out, or set that policy."
         )
-    _check_prevalence(prevalence)
+    _check_prevalence(prevalence, detector.policy_)
     prepared = Setup(detector).read(posts)
     check_some(len(prepared), "evaluate")
-    asked = _Asked(Slices.of(prepared, posts, by), prevalence, corpus_size)
+    columns = [by] if isinstance(by, str) else list(by)
+    asked = _Asked(Slices.of(prepared, posts, columns), prevalence, corpus_size)
     if held_out:
         figures = _held_out(detector, prepared, y, groups, asked, drop_seen=drop_seen)
     else:
@@ -140,10 +146,16 @@ class _Asked(NamedTuple):
     corpus_size: int | None
 
 
-def _check_prevalence(prevalence: object) -> None:
-    if prevalence is None or (
-        isinstance(prevalence, (float, np.floating)) and 0 < prevalence < 1
-    ):
+def _check_prevalence(prevalence: object, policy: object) -> None:
+    if prevalence is None:
+        return
+    if budget_of(policy) is not None:
+        raise InputError(
+            f"prevalence={prevalence!r} cannot be used with policy={policy!r}: "
+            f"expected a policy whose threshold does not depend on which posts are "
+            f"predicted. Set another policy, or leave prevalence out."
+        )
+    if isinstance(prevalence, (float, np.floating)) and 0 < prevalence < 1:
         return
     raise InputError(
         f"prevalence={prevalence!r} is no share of events: expected None or a number "
@@ -163,11 +175,12 @@ def _again(
     """Repeat the estimate of the fit with other folds."""
     setup = Setup(detector)
     sample = setup.sample(prepared, y, groups, y_stage1)
-    _check_same(detector, sample, y_stage1)
+    setup.check_same(sample, y_stage1)
+    _check_groups(detector, sample)
     kind = setup.kind() or setup.usual_kind()
     by_seed = [Setup(detector, seed).folds(sample, kind) for seed in seeds]
     _check_test_parts(by_seed)
-    names, classes = list(detector.branches_), detector._coding().tolist()
+    names, classes = list(detector.branches_), coding_of(detector).tolist()
     runs = []
     with shared_memo():
         encode_posts(detector, prepared)
@@ -189,28 +202,8 @@ def _again(
     )
 
 
-def _check_same(
-    detector: EventDetector, sample: Sample, y_stage1: ArrayLike | None
-) -> None:
-    """Refuse posts, or groups, that are not those of the fit."""
-    if sample.data_hash != detector.data_hash_:
-        broken = int((~sample.prepared.images.usable).sum())
-        hint = (
-            f" {broken} images cannot be used: check image_root and allow_outside_root."
-            if broken
-            else ""
-        )
-        if Setup(detector).second() is not None and y_stage1 is None:
-            hint += (
-                " If fit was given y_stage1, pass it here too (--stage1-label on the "
-                "command line)."
-            )
-        raise InputError(
-            f"these {len(sample.prepared)} posts are not those of the training: "
-            f"expected the same {len(detector.out_of_fold_)} posts, images, labels "
-            f"and order.{hint} To evaluate on other posts, pass held_out=True "
-            f"(--held-out on the command line)."
-        )
+def _check_groups(detector: EventDetector, sample: Sample) -> None:
+    """Refuse groups that are not those of the fit."""
     if sample.groups_hash != detector.groups_hash_:
         fitted = detector.out_of_fold_["group"].nunique()
         raise InputError(
@@ -260,9 +253,7 @@ def _held_out(
     """Predict posts that the fit never saw, once."""
     event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
     given = check_groups(groups, len(prepared))
-    training = set(detector.training_keys_)
-    direct = np.array([not training.isdisjoint(keys) for keys in prepared.keys])
-    seen = np.isin(prepared.duplicate, prepared.duplicate[direct])
+    seen = seen_in_fit(detector, prepared)
     notes = []
     if seen.any():
         if not drop_seen:
@@ -279,12 +270,6 @@ def _held_out(
         prepared, event = prepared.take(kept), event[kept]
         asked = asked._replace(slices=asked.slices.take(kept))
         given = None if given is None else given[kept]
-    if asked.prevalence is not None and not has_both(event):
-        raise InputError(
-            f"prevalence={asked.prevalence!r} needs events and others: expected both "
-            f"among the {len(event)} posts, got {int(event.sum())} events. Leave it "
-            f"out."
-        )
     return Sample.of(prepared, event, given).summary(
         [_held_out_run(detector, prepared, asked.corpus_size)],
         None,

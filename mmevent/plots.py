@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from mmevent._optional import require
 from mmevent._smooth import BEST_THRESHOLD
@@ -184,6 +185,7 @@ def plot_surface(detector: EventDetector) -> Figure:
     >>> plot_surface(detector).axes[0].get_ylabel()
     'beta'
     """
+    check_is_fitted(detector)
     chosen = chosen_on(detector)
     evidence, rule = chosen.evidence, chosen.rule
     if not (evidence.has_text & evidence.has_image).any() or not chosen.event.any():
@@ -339,10 +341,9 @@ def _with_bars(
 ) -> None:
     """Draw points with the ends of their intervals."""
     low, high = ("low", "high") if column == "value" else _ends(column)
-    value = table[column].to_numpy(dtype=float)
-    reach = np.abs([value - table[low], table[high] - value])
     line = {"color": "black"} | style
-    axes.errorbar(x, value, yerr=reach, marker="o", markersize=4, capsize=3, **line)
+    axes.plot(x, table[column], marker="o", markersize=4, **line)
+    axes.vlines(x, table[low], table[high], color=line["color"])
 
 
 def _ends(column: str) -> tuple[str, str]:

@@ -19,10 +19,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from mmevent._audit import source_names
 from mmevent._learning import learning_curve
-from mmevent._prediction import decide_posts, score_posts
+from mmevent._prediction import score_posts, seen_in_fit
 from mmevent._setup import Setup
 from mmevent._validation import check_known_labels, check_some
-from mmevent.decision import budget_of, budget_threshold
+from mmevent.decision import budget_of, budget_threshold, share_of_budget
 from mmevent.exceptions import InputError
 from mmevent.fusion import applied_rule
 
@@ -115,7 +115,9 @@ def find_errors(
     y: ArrayLike,
     *,
     n: int = 25,
+    y_stage1: ArrayLike | None = None,
     held_out: bool = False,
+    corpus_size: int | None = None,
 ) -> Errors:
     """Find the false positives and missed events with the largest margins.
 
@@ -130,10 +132,15 @@ def find_errors(
     y : array-like of shape (n_posts,)
         Labels.
     n : int, default=25
-        Most posts of each kind.
+        Most posts of each kind, 1 or more.
+    y_stage1 : array-like of shape (n_posts,) or None, default=None
+        As given to `fit`; not used with `held_out`.
     held_out : bool, default=False
         Whether the posts are not those of the training. Of training posts the
         out-of-fold scores are compared with the threshold.
+    corpus_size : int or None, default=None
+        With the policy ``"budget=N"``: number of posts of the corpus that it is for, as
+        for :func:`mmevent.evaluate`.
 
     Returns
     -------
@@ -158,8 +165,18 @@ def find_errors(
     >>> errors["kind"].value_counts().to_dict()
     {'false positive': 3, 'missed event': 3}
     """
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise InputError(
+            f"n={n!r} is no number of posts: expected an integer of 1 or more. The "
+            f"default is 25."
+        )
+    check_is_fitted(detector)
     prepared = Setup(detector).read(posts)
-    scored = _labelled_scores(detector, prepared, y, held_out=held_out)
+    scored = _labelled_scores(
+        *(detector, prepared, y, y_stage1),
+        held_out=held_out,
+        corpus_size=corpus_size,
+    )
     flagged = (scored["margin"] >= 0).to_numpy()
     event = scored["event"].to_numpy(dtype=bool)
     rows, n_wrong = [], []
@@ -188,7 +205,13 @@ def find_errors(
 
 
 def labelled_scores(
-    detector: EventDetector, posts: Any, y: ArrayLike, *, held_out: bool = False
+    detector: EventDetector,
+    posts: Any,
+    y: ArrayLike,
+    *,
+    y_stage1: ArrayLike | None = None,
+    held_out: bool = False,
+    corpus_size: int | None = None,
 ) -> pd.DataFrame:
     """Tabulate scores of posts that had no part in them, with what the posts are.
 
@@ -200,8 +223,12 @@ def labelled_scores(
         As for :func:`find_errors`.
     y : array-like of shape (n_posts,)
         Labels.
+    y_stage1 : array-like of shape (n_posts,) or None, default=None
+        As given to `fit`; not used with `held_out`.
     held_out : bool, default=False
         Whether the posts are not those of the training.
+    corpus_size : int or None, default=None
+        As for :func:`find_errors`.
 
     Returns
     -------
@@ -228,52 +255,54 @@ def labelled_scores(
     >>> bool(((scored["margin"] >= 0) & ~scored["event"]).any())
     True
     """
+    check_is_fitted(detector)
     prepared = Setup(detector).read(posts)
-    return _labelled_scores(detector, prepared, y, held_out=held_out)
+    return _labelled_scores(
+        *(detector, prepared, y, y_stage1),
+        held_out=held_out,
+        corpus_size=corpus_size,
+    )
 
 
 def _labelled_scores(
-    detector: EventDetector, prepared: Prepared, y: ArrayLike, *, held_out: bool
+    detector: EventDetector,
+    prepared: Prepared,
+    y: ArrayLike,
+    y_stage1: ArrayLike | None,
+    *,
+    held_out: bool,
+    corpus_size: int | None,
 ) -> pd.DataFrame:
-    check_is_fitted(detector)
     check_some(len(prepared), "look at")
     event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
-    n_images = np.bincount(prepared.post, minlength=len(prepared))
     if held_out:
-        scored = decide_posts(detector, score_posts(detector, prepared))
-        seen = scored["seen_in_training"]
-        scored[["margin", "score"]] = scored[["margin", "score"]].mask(seen)
+        scored = score_posts(detector, prepared)
+        scored["score"] = scored["score"].mask(seen_in_fit(detector, prepared))
     else:
-        scored = _out_of_fold(detector, prepared, event)
-    stages = [name for name in ("stage", "p_text_2", "p_image_2") if name in scored]
-    scored = scored.assign(event=event, n_images=n_images)
+        setup = Setup(detector)
+        setup.check_same(setup.sample(prepared, y, None, y_stage1), y_stage1)
+        scored = _out_of_fold(detector)
+    known = scored["score"].dropna()
+    threshold = detector.threshold_
+    if budget_of(detector.policy_):
+        share = share_of_budget(detector.policy_, len(known), corpus_size)
+        threshold = budget_threshold(known, share)
+    scored = scored.assign(
+        event=event,
+        margin=scored["score"] - threshold,
+        n_images=np.bincount(prepared.post, minlength=len(prepared)),
+    )
     columns = ["id", "event", "margin", "score", "rule", "p_text", "p_image"]
+    stages = [name for name in ("stage", "p_text_2", "p_image_2") if name in scored]
     return scored[[*columns, *stages, "n_images"]]
 
 
-def _out_of_fold(
-    detector: EventDetector, prepared: Prepared, event: np.ndarray[Any, Any]
-) -> pd.DataFrame:
-    """Give the training posts their out-of-fold scores, or refuse others."""
+def _out_of_fold(detector: EventDetector) -> pd.DataFrame:
+    """Return what an audit of the fit's posts would have, out of fold."""
     table = detector.out_of_fold_
-    same = len(table) == len(prepared) and (
-        table["id"].tolist() == prepared.posts["id"].tolist()
-        and table["event"].tolist() == event.tolist()
-    )
-    if not same:
-        raise InputError(
-            f"these {len(prepared)} posts are not those of the training: expected the "
-            f"same {len(table)} posts, ids, labels and order. For other posts pass "
-            f"held_out=True."
-        )
-    threshold, score = detector.threshold_, table["score"]
-    if budget := budget_of(detector.policy_):
-        threshold = budget_threshold(score.fillna(0.0), budget)
-    scored = table.assign(
-        margin=score - threshold, rule=applied_rule(table["p_text"], table["p_image"])
-    )
+    scored = table.assign(rule=applied_rule(table["p_text"], table["p_image"]))
     if detector.stages_ is not None:
-        scored["stage"] = np.where(score >= 1, 2, 1)
+        scored["stage"] = np.where(table["score"] >= 1, 2, 1)
     return scored
 
 

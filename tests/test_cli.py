@@ -438,6 +438,11 @@ def test_errors_plots_and_slices_are_written(
     assert {"precision-recall.png", "threshold.png"} <= names
     assert "No plot reliability" in said.stderr
     assert "is not empty" in refused(*words)
+    (tmp_path / "other.html").mkdir()
+    line = refused("evaluate", model, coded, "--errors", tmp_path / "other.csv")
+    assert "is a folder: expected that --errors can write its page" in line
+    line = refused("evaluate", model, coded, "--errors", coded)
+    assert "is the table of the posts" in line
     assert "--by" in refused(*words[:3], "--by", "town")
     assert "--prevalence" in refused(*words[:3], "--prevalence", "2")
 
@@ -450,6 +455,8 @@ def test_a_column_that_the_predictions_have_is_not_kept(
     words = ["predict", model, table, "--image-root", uncoded.parent, "-o", out]
     assert "--keep 'score' cannot be kept" in refused(*words, "--keep", "score")
     assert not out.exists()
+    done(*words, "--keep", "id", "--keep", "event")
+    assert "event" in read_table(out)
 
 
 def test_a_sample_needs_one_row_for_each_post(tmp_path: Path) -> None:
@@ -790,7 +797,7 @@ def test_a_demo_that_fails_leaves_nothing(
     monkeypatch.setattr(cli, "_fit_and_save", interrupt)
     result = run("demo", "--n-posts", 200, "-o", tmp_path / "demo")
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "Error: interrupted; nothing was written."
+    assert result.stderr.splitlines()[-1] == "Error: interrupted."
     assert os.listdir(tmp_path) == []
 
 

@@ -632,6 +632,21 @@ def test_forward_in_time_counts_what_it_does_not_test(
     assert f"{untested} of 90 posts are tested by no fold" in estimate.notes[-1]
 
 
+def test_a_prevalence_needs_both_classes_among_what_is_tested(
+    settings: dict[str, Any],
+) -> None:
+    posts, y, _ = make_posts(90, random_state=0)
+    order = np.argsort(-y, kind="stable")
+    posts, y = posts.iloc[order].reset_index(drop=True), y[order]
+    times = pd.date_range("2024-01-01", periods=90).astype(str)
+    y[:45:2] = 0  # the last blocks have no event
+    posts = posts.assign(created_at=times).drop(columns="group", errors="ignore")
+    changed = {"cv": ForwardInTime(1), "inner_cv": 2, "estimate": None}
+    detector = EventDetector(**settings | changed).fit(posts, y)
+    with pytest.raises(InputError, match=r"expected both among the \d+ posts that are"):
+        evaluate(detector, posts, y, prevalence=0.1)
+
+
 def test_forward_in_time_with_nothing_to_choose_from_is_refused(
     settings: dict[str, Any], data: Any
 ) -> None:

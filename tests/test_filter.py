@@ -383,6 +383,10 @@ def test_a_post_without_a_second_text_is_left_to_its_images() -> None:
             r"features=\['faces'\] are not known",
         ),
         (
+            {"second_stage": FalsePositiveFilter(features=[["scores"]])},
+            "are not known",
+        ),
+        (
             {"second_stage": FalsePositiveFilter(features=["images"])},
             "needs an image branch",
         ),

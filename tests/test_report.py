@@ -98,12 +98,11 @@ def test_training_posts_among_held_out_ones_are_no_evidence(
     mixed = pd.concat([data[0][:20], posts], ignore_index=True)
     labels = np.r_[data[1][:20], y]
     scored = labelled_scores(detector, mixed, labels, held_out=True)
-    seen = detector.audit(mixed)["seen_in_training"].to_numpy()
-    np.testing.assert_array_equal(scored["score"].isna(), seen)
-    assert (
-        f"among {(~seen).sum()} held-out posts"
-        in find_errors(detector, mixed, labels, held_out=True).note
-    )
+    estimate = evaluate(detector, mixed, labels, held_out=True, drop_seen=True)
+    n_open = estimate.to_frame().loc["fused", "n_posts"]
+    assert scored["score"].notna().sum() == n_open
+    errors = find_errors(detector, mixed, labels, held_out=True)
+    assert f"among {n_open} held-out posts" in errors.note
 
 
 def test_a_page_shows_posts_and_loads_nothing(
@@ -143,12 +142,36 @@ def test_two_stages_name_the_stage(settings: dict[str, Any], data: Data) -> None
     assert plots.plot_surface(detector).axes
 
 
-def test_a_budget_has_a_threshold_on_these_posts(
+def test_a_budget_is_the_corpuss_share_of_these_posts(
     detector: EventDetector, data: Data
 ) -> None:
-    other = copy.deepcopy(detector).set_policy("budget=30")
-    scored = labelled_scores(other, *data)
-    assert (scored["margin"] >= 0).sum() <= 30
+    other = copy.deepcopy(detector).set_policy("budget=100")
+    scored = labelled_scores(other, *data, corpus_size=800)
+    assert 15 <= (scored["margin"] >= 0).sum() <= 20
+    with pytest.raises(InputError, match="expected corpus_size"):
+        find_errors(other, *data)
+    posts, y = others()
+    mixed = pd.concat([data[0], posts], ignore_index=True)
+    labels = np.r_[data[1], y]
+    found = labelled_scores(other, mixed, labels, held_out=True, corpus_size=600)
+    n_open = found["score"].notna().sum()
+    assert 0 < (found["margin"] >= 0).sum() <= round(100 * n_open / 600)
+
+
+def test_other_texts_with_the_same_labels_are_refused(
+    detector: EventDetector, data: Data
+) -> None:
+    posts, y = data
+    with pytest.raises(InputError, match="are not those of the training"):
+        find_errors(detector, posts.assign(text="nonsense"), y)
+
+
+@pytest.mark.parametrize("n", [0, -1, "5", True])
+def test_what_is_no_number_of_posts(
+    detector: EventDetector, data: Data, n: Any
+) -> None:
+    with pytest.raises(InputError, match="is no number of posts"):
+        find_errors(detector, *data, n=n)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +181,7 @@ def test_a_budget_has_a_threshold_on_these_posts(
             lambda p, y: (p[:-1], y[:-1]),
             "these 159 posts are not those of the training",
         ),
-        (lambda p, y: (p[::-1], y[::-1]), "ids, labels and order"),
+        (lambda p, y: (p[::-1], y[::-1]), "images, labels and order"),
         (lambda p, y: (p, 1 - y), "pass held_out=True"),
         (lambda p, y: (p[:0], y[:0]), "no posts to look at"),
         (lambda p, y: (p, y + 5), "other labels than the training"),
@@ -171,9 +194,12 @@ def test_other_posts_than_the_training_are_refused(
         find_errors(detector, *change(*data))
 
 
-def test_an_unfitted_detector_has_no_errors(data: Data) -> None:
+def test_an_unfitted_detector_has_nothing_to_show(data: Data) -> None:
+    for function in (find_errors, labelled_scores, learning_curve):
+        with pytest.raises(NotFittedError):
+            function(EventDetector(), *data)
     with pytest.raises(NotFittedError):
-        find_errors(EventDetector(), *data)
+        plots.plot_surface(EventDetector())
 
 
 # Learning curve
@@ -196,6 +222,18 @@ def test_a_learning_curve_keeps_the_test_parts(
     )
 
 
+def test_a_learning_curve_is_of_the_detectors_estimate_and_policy(
+    settings: dict[str, Any], data: Data
+) -> None:
+    posts, y = data
+    changed = {"estimate": "cross-fit", "policy": "fbeta=2"}
+    detector = EventDetector(**settings | changed).fit(posts, y)
+    curve = learning_curve(detector, posts, y, shares=[1])
+    assert curve["f1"][0] == detector.estimate_.to_frame().loc["fused", "f1"]
+    with pytest.raises(InputError, match="are not those of the training"):
+        learning_curve(detector, posts[:-1], y[:-1])
+
+
 def test_a_share_that_leaves_too_few_posts_is_left_out(
     detector: EventDetector, data: Data
 ) -> None:
@@ -205,7 +243,7 @@ def test_a_share_that_leaves_too_few_posts_is_left_out(
         learning_curve(detector, *data, shares=[0.001])
 
 
-@pytest.mark.parametrize("shares", [[], [0], [1.5], [0.5, -1]])
+@pytest.mark.parametrize("shares", [[], [0], [1.5], [0.5, -1], 0.5, ["a"]])
 def test_what_are_no_shares(detector: EventDetector, data: Data, shares: Any) -> None:
     with pytest.raises(InputError, match="are no shares of the training posts"):
         learning_curve(detector, *data, shares=shares)
@@ -260,7 +298,7 @@ def test_reliability_has_the_estimates_points(
 ) -> None:
     estimate = evaluate(detector, *data)
     axes = plots.plot_reliability(estimate).axes[0]
-    x, y = (list(map(float, v)) for v in axes.containers[0][0].get_data())
+    x, y = (list(map(float, v)) for v in axes.lines[1].get_data())
     assert x == estimate.reliability["probability"].tolist()
     assert y == estimate.reliability["value"].tolist()
 

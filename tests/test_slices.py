@@ -20,7 +20,7 @@ from sklearn.metrics import (
 from mmevent import Estimate, EventDetector, evaluate
 from mmevent._metrics import Resampling, Weights
 from mmevent._prepared import Prepared
-from mmevent._slices import LEAST, MOST, OTHER, Slices, slice_figures, worse_served
+from mmevent._slices import MISSING, MOST, OTHER, Slices, slice_figures, worse_served
 from mmevent._stability import threshold_spread
 from mmevent.exceptions import InputError
 from mmevent.synthetic import make_posts
@@ -78,7 +78,7 @@ def test_a_slice_that_is_served_worse_is_named() -> None:
 
 def test_few_events_have_a_figure_and_no_difference() -> None:
     rare = np.where(np.cumsum(EVENT) * EVENT == 1, "one", "rest")
-    rare[np.flatnonzero(~EVENT)[: LEAST * 2]] = "one"
+    rare[np.flatnonzero(~EVENT)[:100]] = "one"
     row = figures(names={"place": rare}).loc["one"]
     assert row["n_events"] == 1
     assert row["recall"] in (0, 1)
@@ -99,6 +99,17 @@ def test_no_event_is_a_dash_and_the_count() -> None:
     line = next(x for x in str(estimate).splitlines() if x.startswith("place: none"))
     assert line.split()[-1] == "–"
     assert f" {table.loc['none', 'n_posts']} " in line
+
+
+def test_differences_stand_below_the_figures() -> None:
+    empty = pd.DataFrame()
+    estimate = Estimate(
+        *("nested", base_table(), differences(), pd.DataFrame({"seed": [0]})),
+        *(empty, empty, {}),
+        slices=figures().reset_index(),
+    )
+    text = str(estimate).partition("these intervals hold for all slices at once")[2]
+    assert "place: north" in text
 
 
 def base_table() -> pd.DataFrame:
@@ -161,21 +172,36 @@ def test_a_slice_of_few_groups_has_an_interval_over_groups() -> None:
     assert (row["f1_low"], row["f1_high"]) == pytest.approx(expected[1:])
 
 
-@pytest.mark.parametrize("n_groups", [400, 20])
-def test_simultaneous_intervals_hold_all_at_once(n_groups: int) -> None:
-    k, n, missed, pointwise = 8, 200, 0, 0
-    group = np.arange(400) * n_groups // 400
+def test_simultaneous_intervals_hold_all_at_once() -> None:
+    k, n, missed, pointwise = 40, 200, 0, 0
+    group = np.arange(400)
     rng = np.random.default_rng(0)
+    resampling = Resampling(group)
+    size = resampling.sums(np.ones(400))[:, None]
     for _ in range(n):
-        values = rng.normal(size=(400, k)) + rng.normal(size=(n_groups, k))[group]
-        resampling = Resampling(group)
-        total = resampling.sums(values) / resampling.sums(np.ones(400))[:, None]
+        total = resampling.sums(rng.normal(size=(400, k))) / size
         found = resampling.simultaneous(total)
         missed += any(not i.low <= 0 <= i.high for i in found)
         single = [resampling.interval(column) for column in total.T]
         pointwise += any(not i.low <= 0 <= i.high for i in single)
     assert missed <= n * 0.05 + 3 * np.sqrt(n * 0.05 * 0.95)
     assert pointwise > 3 * missed
+
+
+@pytest.mark.parametrize("n_groups", [40, 100, 400])
+def test_whole_groups_in_a_slice_are_no_proof(n_groups: int) -> None:
+    named, n = 0, 40
+    for seed in range(n):
+        rng = np.random.default_rng(seed)
+        group = np.repeat(np.arange(n_groups), 2000 // n_groups)
+        place = rng.choice(["a", "b", "c", "d", "e", "f"], n_groups)[group]
+        event = rng.random(len(group)) < 0.4
+        shift = rng.normal(size=n_groups)[group] * 0.5
+        p = 1 / (1 + np.exp(-(np.where(event, 1.2, -2) + shift)))
+        flagged = rng.random(len(group)) < p
+        table = slice_figures([flagged], event, group, {"place": place}, None)
+        named += bool(worse_served(table))
+    assert named <= n * 0.05 + 3 * np.sqrt(n * 0.05 * 0.95)
 
 
 # Which slices there are
@@ -197,7 +223,7 @@ def test_images_periods_and_languages_are_found_without_being_asked_for() -> Non
     names = Slices.of(prepared(posts), posts).names
     assert list(names) == ["images", "number of images", "period", "lang"]
     assert set(names["images"]) == {"with", "without"}
-    assert set(names["lang"]) == {"en", "zh", "missing"}
+    assert set(names["lang"]) == {"en", "zh", MISSING}
     assert set(names["number of images"]) == {None, "1", "2", "3"}
     assert set(names["period"]) == {"2024"}
 
@@ -246,6 +272,20 @@ def test_posts_may_be_a_list_of_mappings() -> None:
     assert names["city"].tolist() == ["a", "b", "b"]
 
 
+def test_a_column_does_not_hide_what_is_always_told_apart() -> None:
+    posts = texts(city=["a", "b"], images=["", ""])
+    posts["number of images"] = ["x", "y"]
+    names = Slices.of(prepared(posts), posts, ["images", "number of images"]).names
+    assert names["images"].tolist() == ["without", "without"]
+    assert names["column number of images"].tolist() == ["x", "y"]
+
+
+def test_two_columns_of_languages_are_not_guessed_between() -> None:
+    posts = texts(lang=["a", "b"])
+    twice = pd.concat([posts, posts[["lang"]]], axis=1)
+    assert "lang" not in Slices.of(prepared(twice), twice).names
+
+
 def test_a_column_that_is_not_there_is_named() -> None:
     posts = texts(city=["a", "b"])
     with pytest.raises(InputError, match=r"by=\['town'\] names columns.*'city'"):
@@ -260,7 +300,8 @@ def test_at_another_prevalence_posts_are_weighted() -> None:
     row = np.where(EVENT, weights.event, weights.other)
     assert row[EVENT].sum() / row.sum() == pytest.approx(0.05)
     resampling = Resampling(GROUP)
-    found = resampling.ratios(FLAGGED, EVENT, weights)
+    factors = resampling.factors(EVENT, weights)
+    found = resampling.ratios(FLAGGED, EVENT, factors)
     for name, score in (
         ("f1", f1_score),
         ("precision", precision_score),
@@ -269,7 +310,7 @@ def test_at_another_prevalence_posts_are_weighted() -> None:
         expected = score(EVENT, FLAGGED, sample_weight=row)
         assert found[name][0] == pytest.approx(expected)
     score = np.round(RNG.random(N) + EVENT, 1)
-    area = resampling.average_precision(score, EVENT, np.zeros(N, dtype=int), weights)
+    area = resampling.average_precision(score, EVENT, np.zeros(N, dtype=int), factors)
     expected = average_precision_score(EVENT, score, sample_weight=row)
     assert area[0] == pytest.approx(expected)
     table = figures(weights=weights)
@@ -283,8 +324,18 @@ def test_at_another_prevalence_posts_are_weighted() -> None:
 def test_the_prevalence_is_that_of_every_resample() -> None:
     resampling = Resampling(GROUP)
     everything = np.ones(N, dtype=bool)
-    found = resampling.ratios(everything, EVENT, Weights.at(0.05, EVENT))
+    factors = resampling.factors(EVENT, Weights.at(0.05, EVENT))
+    found = resampling.ratios(everything, EVENT, factors)
     np.testing.assert_allclose(found["precision"], 0.05, rtol=1e-5)
+
+
+def test_the_share_of_events_in_a_slice_is_not_known() -> None:
+    weights = Weights.at(float(EVENT.mean()), EVENT)
+    everything = np.ones(N, dtype=bool)
+    free = figures(everything).loc["north"]
+    fixed = figures(everything, weights=weights).loc["north"]
+    widths = [row["precision_high"] - row["precision_low"] for row in (free, fixed)]
+    assert 0.7 * widths[0] < widths[1] < widths[0]
 
 
 # Of a detector
@@ -314,10 +365,9 @@ def test_slices_and_the_threshold_are_in_the_estimate(
 ) -> None:
     posts, y = data
     assert "city" not in set(detector.estimate_.slices["by"])
-    estimate = evaluate(detector, posts, y, by=["city"])
+    estimate = evaluate(detector, posts, y, by="city")
     assert {"images", "city"} <= set(estimate.slices["by"])
     assert "city: a" in str(estimate)
-    assert "these intervals hold for all slices at once" in str(estimate)
     spread = estimate.threshold.iloc[0]
     assert spread["threshold"] == detector.threshold_
     assert spread["low"] < spread["threshold"] < spread["high"]
@@ -336,6 +386,8 @@ def test_figures_at_another_prevalence_say_what_they_assume(
     assert there.loc["flag all", "precision"] == pytest.approx(0.02)
     assert there.loc["fused", "precision"] < here.loc["fused", "precision"]
     assert any("to 0.02. They hold if the scores" in note for note in found.notes)
+    assert found.to_dict()["prevalence"] == 0.02
+    assert "95% intervals in brackets; prevalence 0.02" in str(found)
     same = evaluate(detector, posts, y, prevalence=float(np.mean(y))).to_frame()
     np.testing.assert_allclose(same["f1"], here["f1"])
 
@@ -379,6 +431,12 @@ def test_a_prevalence_needs_both_classes(detector: EventDetector) -> None:
         )
 
 
+def test_a_budget_has_no_other_prevalence(detector: EventDetector, data: Any) -> None:
+    other = copy.deepcopy(detector).set_policy("budget=20")
+    with pytest.raises(InputError, match="prevalence=0.1 cannot be used with policy"):
+        evaluate(other, *data, corpus_size=1000, prevalence=0.1)
+
+
 @pytest.mark.parametrize(
     "policy", ["fbeta=2", "recall>=0.5", [[0, 1], [3, 0]]], ids=str
 )
@@ -399,3 +457,25 @@ def test_a_threshold_that_no_label_chose_has_no_spread(
     detector: EventDetector, policy: Any
 ) -> None:
     assert threshold_spread(copy.deepcopy(detector).set_policy(policy)).empty
+
+
+def test_a_threshold_of_other_posts_has_no_spread_here(
+    detector: EventDetector,
+) -> None:
+    others, labels, _ = make_posts(60, random_state=7)
+    texts = "new " + others["text"].fillna("") + [f" w{i}" for i in range(60)]
+    held_out = pd.DataFrame({"id": [f"h{i}" for i in range(60)], "text": texts})
+    other = copy.deepcopy(detector)
+    other.set_policy("fbeta=2", holdout=(held_out, labels))
+    assert threshold_spread(other).empty
+
+
+def test_resamples_without_events_choose_nothing(
+    detector: EventDetector,
+) -> None:
+    other = copy.deepcopy(detector)
+    event = other.out_of_fold_["event"].to_numpy()
+    other.out_of_fold_["group"] = np.where(event, 0, np.arange(len(event)) % 4 + 1)
+    spread = threshold_spread(other).iloc[0]
+    assert spread["n_unmet"] > 0
+    assert spread["low"] > 0.01
