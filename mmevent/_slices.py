@@ -167,7 +167,8 @@ def slice_figures(
             n_groups = _n_groups(flagged, event, cluster, posts)
             outside = _n_groups(flagged, event, cluster, ~posts)
             few = [min(n_groups[f], outside[f]) < SMALL for f in FIGURES]
-            by_slice[:, k, few] = np.nan
+            none = not event[posts].any()
+            by_slice[:, k, np.array(few) | none] = np.nan
             row: dict[str, Any] = {
                 "by": by,
                 "slice": name,
@@ -185,6 +186,8 @@ def slice_figures(
                 figures = _mean(runs)
             for figure in FIGURES:
                 interval = own.interval(figures[figure])
+                if none:  # nothing that could be found
+                    interval = Interval(np.nan, np.nan, np.nan)
                 row |= _within(interval, n_groups[figure]).cells(figure)
             table.append(row)
         differences.append(by_slice.reshape(len(by_slice), -1))

@@ -204,6 +204,7 @@ def plot_surface(detector: EventDetector) -> Figure:
 
     values = np.array([[f1(w, b) for w in weights] for b in betas])
     figure, axes = _axes("weight of the images, alpha / (1 + alpha)", "beta")
+    fixed = "" if detector.beta_identified_ else " (fixed)"
     shades = axes.contourf(weights, betas, values, levels=12, cmap="Greys_r")
     name = "smoothed F1" if detector.criterion == "smooth" else "F1"
     figure.colorbar(shades, ax=axes, label=f"{name} at its best threshold")
@@ -214,7 +215,7 @@ def plot_surface(detector: EventDetector) -> Figure:
         color="white",
         markeredgecolor="black",
         markersize=9,
-        label=f"chosen: alpha {rule.alpha:.3g}, beta {rule.beta:.3g}",
+        label=f"chosen: alpha {rule.alpha:.3g}, beta {rule.beta:.3g}{fixed}",
     )
     axes.set_yscale("log")
     ticks = [b for b in (0.25, 0.5, 0.7, 1, 1.4, 2, 4) if betas[0] <= b <= betas[-1]]
