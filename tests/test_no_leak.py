@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
-from mmevent import EventDetector
+from mmevent import EventDetector, FalsePositiveFilter
 from mmevent._estimation import NESTED, Run, estimate
 from mmevent._metrics import Resampling
 from mmevent._setup import Setup
@@ -109,7 +109,10 @@ def z_values(*, ignore_groups: bool, **settings: Any) -> NDArray[np.float64]:
     return z
 
 
-@pytest.mark.parametrize("second_stage", [False, True, "auto"])
+SECOND_STAGES = [False, True, "auto", FalsePositiveFilter(features=["scores"])]
+
+
+@pytest.mark.parametrize("second_stage", SECOND_STAGES, ids=str)
 @pytest.mark.parametrize("policy", ["f1", "fbeta=2", "recall>=0.8", [[0, 1], [2, 0]]])
 def test_random_labels_look_random(second_stage: Any, policy: Any) -> None:
     settings = {"second_stage": second_stage, "policy": policy}
