@@ -180,6 +180,21 @@ def show_bars(detector: EventDetector, progress: bool) -> None:
             branch.verbose = progress
 
 
+def check_apart(reads: Iterable[Path | None], writes: Iterable[Path | None]) -> None:
+    """Refuse to write over what is read, or two results to one file."""
+    taken = {path.resolve() for path in reads if path is not None}
+    for path in writes:
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise InputError(
+                f"{str(path)!r} is named twice: expected a file of its own for each "
+                f"result, other than those that are read, since it would be replaced. "
+                f"Choose another name."
+            )
+        taken.add(path.resolve())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmevent._console import check_column, start_session, write_text
+from mmevent._console import check_apart, check_column, start_session, write_text
 from mmevent._options import AGREEMENT, ESTIMATE, SAMPLE, examples, takes
 from mmevent.exceptions import InputError
 
@@ -43,6 +43,7 @@ def sample(
     from mmevent.sampling import draw_sample, expected_widths
 
     check_table_path(output)
+    check_apart([predictions, posts], [output, label_studio])
     with start_session(quiet=quiet) as session:
         audit = session.read(predictions)
         drawn = draw_sample(audit, n_posts, random_state=seed)
@@ -114,6 +115,7 @@ def estimate(
     """
     from mmevent.sampling import estimate_corpus
 
+    check_apart([predictions, labelled], [json_path])
     with start_session(quiet=quiet) as session:
         audit, coded = session.read(predictions), session.read(labelled)
         check_column(labelled, coded, label, "--label")
@@ -151,6 +153,7 @@ def agreement(
 
     if disagreements is not None:
         check_table_path(disagreements)
+    check_apart([labelled], [disagreements])
     with start_session(quiet=quiet) as session:
         coded = session.read(labelled)
         for name, option in ((label, "--label"), (coder, "--coder")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mmevent._console import write_text
+from mmevent._console import check_apart, write_text
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def check_report(options: dict[str, Any], posts: Path) -> None:
     from mmevent._optional import require
     from mmevent._tables import check_table_path
 
+    page = None
     if (table := options["errors"]) is not None:
         check_table_path(table)
         page = table.with_suffix(".html")
@@ -33,11 +34,7 @@ def check_report(options: dict[str, Any], posts: Path) -> None:
                 f"{str(page)!r} is a folder: expected that --errors can write its "
                 f"page there, beside the table. Choose another name."
             )
-        if table.resolve() == posts.resolve():
-            raise InputError(
-                f"--errors {str(table)!r} is the table of the posts: expected another "
-                f"file, since it would be replaced. Choose another name."
-            )
+    check_apart([posts], [options["json_path"], table, page])
     if options["plots"] is not None:
         require("matplotlib", extra="plots", purpose="--plots")
         options["plots"] = new_folder(options["plots"])

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmevent._console import name_columns, named_columns, start_session
+from mmevent._console import (
+    check_apart,
+    name_columns,
+    named_columns,
+    start_session,
+)
 from mmevent._options import CACHE, TAG, examples, takes
 
 if TYPE_CHECKING:
@@ -67,6 +72,7 @@ def tag(posts: Path, output: Path | None, quiet: bool, **options: Any) -> None:
 
     if output is not None:
         check_table_path(output)
+        check_apart([posts], [output])
     with start_session(quiet=quiet) as session:
         frame = session.read(posts)
         named = named_columns(options)

@@ -11,6 +11,7 @@ import mmevent
 from mmevent._console import (
     OneLineGroup,
     Session,
+    check_apart,
     check_column,
     find_label,
     name_columns,
@@ -196,6 +197,7 @@ def predict(
     from mmevent.posts import write_table
 
     check_table_path(output)
+    check_apart([posts], [output])
     with start_session(quiet=quiet, cache=cache_file) as session:
         detector = session.load(folder)
         if options["policy"] is not None:

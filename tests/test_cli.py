@@ -442,9 +442,31 @@ def test_errors_plots_and_slices_are_written(
     line = refused("evaluate", model, coded, "--errors", tmp_path / "other.csv")
     assert "is a folder: expected that --errors can write its page" in line
     line = refused("evaluate", model, coded, "--errors", coded)
-    assert "is the table of the posts" in line
+    assert "is named twice" in line
     assert "--by" in refused(*words[:3], "--by", "town")
     assert "--prevalence" in refused(*words[:3], "--prevalence", "2")
+
+
+def test_nothing_that_is_read_is_written_over(tmp_path: Path) -> None:
+    read, other = tmp_path / "read.csv", tmp_path / "other.csv"
+    for path in (read, other):
+        path.write_text("id,text\n1,kept\n")
+    json, html = tmp_path / "x.csv", tmp_path / "x.html"
+    for words in (
+        ["predict", tmp_path, read, "-o", read],
+        ["evaluate", tmp_path, read, "--json", read],
+        ["evaluate", tmp_path, read, "--errors", read],
+        ["evaluate", tmp_path, read, "--json", html, "--errors", tmp_path / "x.csv"],
+        ["sample", read, "-n", 5, "-o", read],
+        ["sample", read, "-n", 5, "--posts", other, "-o", other],
+        ["sample", read, "-n", 5, "--label-studio", json, "-o", json],
+        ["estimate", other, read, "--label", "y", "--json", read],
+        ["agreement", read, "--label", "y", "--coder", "c", "--disagreements", read],
+        ["tag", read, "--image", "none", "-o", read],
+    ):
+        line = refused(*words)
+        assert "is named twice" in line, words
+    assert read.read_text() == other.read_text() == "id,text\n1,kept\n"
 
 
 def test_a_column_that_the_predictions_have_is_not_kept(
