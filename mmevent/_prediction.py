@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from mmevent._branches import TEXT, predict_branch, to_evidence
 from mmevent._cache import shared_memo
 from mmevent.calibration import cases_of
 from mmevent.decision import budget_of, budget_threshold
+from mmevent.exceptions import UnusableInputWarning
 from mmevent.tuning import Rule
 
 if TYPE_CHECKING:
@@ -101,6 +103,15 @@ def score_posts(detector: EventDetector, prepared: Prepared) -> pd.DataFrame:
 
 def decide_posts(detector: EventDetector, audit: pd.DataFrame) -> pd.DataFrame:
     """Put predictions and margins in the audit of all posts of a call."""
+    n_images = int(audit["n_images"].sum())
+    if detector.image_ is not None and n_images and not audit["n_usable"].any():
+        warnings.warn(
+            f"none of the {n_images} images can be used: these posts are judged by "
+            f"their text alone. Check image_root (--image-root on the command line); "
+            f"image_status says why.",
+            UnusableInputWarning,
+            stacklevel=3,
+        )
     budget = budget_of(detector.policy_)
     threshold = detector.threshold_
     if budget is not None:

@@ -270,7 +270,9 @@ def _held_out(
         prepared, event = prepared.take(kept), event[kept]
         asked = asked._replace(slices=asked.slices.take(kept))
         given = None if given is None else given[kept]
-    return Sample.of(prepared, event, given).summary(
+    sample = Sample.of(prepared, event, given)
+    notes += sample.notes([], detector.image_)
+    return sample.summary(
         [_held_out_run(detector, prepared, asked.corpus_size)],
         None,
         kind="held out",

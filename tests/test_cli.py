@@ -481,6 +481,18 @@ def test_a_column_that_the_predictions_have_is_not_kept(
     assert "event" in read_table(out)
 
 
+def test_a_forgotten_image_root_is_said(
+    model: Path, uncoded: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "moved.csv"
+    write_table(read_table(uncoded), table)
+    said = done("predict", model, table, "-o", tmp_path / "predictions.csv")
+    assert "images can be used: these posts are judged by their text" in said.stderr
+    said = done("evaluate", model, table, "--held-out", "--label", "event")
+    assert "images unusable: " in said.stdout
+    assert "images can be used" in said.stderr
+
+
 def test_a_sample_needs_one_row_for_each_post(tmp_path: Path) -> None:
     predictions, posts = tmp_path / "predictions.csv", tmp_path / "posts.csv"
     audit = pd.DataFrame({"id": np.arange(40), "score": np.linspace(0, 1, 40)})
