@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,6 +89,14 @@ class Run:
     thresholds: dict[str, FloatArray]
     parameters: list[dict[str, Any]]
     probability: FloatArray | None = None
+
+    def without(self, *systems: str) -> Run:
+        """Return the same without some systems."""
+        scores, thresholds = (
+            {name: values for name, values in table.items() if name not in systems}
+            for table in (self.scores, self.thresholds)
+        )
+        return replace(self, scores=scores, thresholds=thresholds)
 
     def flagged(self, system: str) -> NDArray[np.bool_]:
         """Return which posts' score reaches the threshold of their fold."""

@@ -50,6 +50,15 @@ def summarise(
     """
     tested = runs[0].fold >= 0
     notes = [*notes, *slices.notes]
+    n_folds = sum(len(run.parameters) for run in runs)
+    n_without = n_folds - sum("threshold_1" in p for r in runs for p in r.parameters)
+    if BOTH in runs[0].scores and n_folds and n_without:
+        notes.append(
+            f"in {n_without} of {n_folds} folds the second stage did not help and was "
+            f"left out."
+        )
+        if n_without == n_folds:
+            runs = [run.without(STAGE_1, BOTH) for run in runs]
     weights = None
     if prevalence is not None:
         if not has_both(event[tested]):

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from mmevent.tuning import Evidence, Rule, Search
 
 
+NO_SECOND_STAGE = (
+    "the detector itself, fitted on all posts, has no second stage: it did not help."
+)
+
+
 def asked_for(
     second_stage: Any, text: Any, image: Any, *, seed: int | None, verbose: bool
 ) -> SecondStage | None:
@@ -102,7 +107,7 @@ def fit_stages(
         warnings.warn(
             "the second stage does not raise F1 on out-of-fold probabilities by more "
             "than its standard error: the detector works without it. Use "
-            "second_stage=True to keep it.",
+            "second_stage=True (--second-stage on) to keep it.",
             MmeventWarning,
             stacklevel=4,
         )

@@ -23,7 +23,7 @@ from mmevent._prediction import (
     whole_rule,
 )
 from mmevent._sample import Sample
-from mmevent._second import fit_stages
+from mmevent._second import NO_SECOND_STAGE, fit_stages
 from mmevent._setup import Setup
 from mmevent._slices import Slices
 from mmevent._stability import threshold_spread
@@ -310,6 +310,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.data_hash_, self.groups_hash_ = sample.data_hash, sample.groups_hash
         self.training_keys_ = sorted(set().union(*prepared.keys))
         self.estimate_ = None
+        if setup.second() is not None and self.stages_ is None:
+            notes.append(NO_SECOND_STAGE)
         if run is not None and kind is not None:
             figures = sample.summary(
                 [run],

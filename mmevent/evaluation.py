@@ -21,6 +21,7 @@ from mmevent._prediction import (
     seen_in_fit,
 )
 from mmevent._sample import Sample
+from mmevent._second import NO_SECOND_STAGE
 from mmevent._setup import Setup
 from mmevent._slices import Slices
 from mmevent._stability import threshold_spread
@@ -191,6 +192,8 @@ def _again(
             assert run is not None
             runs.append(run)
     notes = sample.notes(setup.texts(), detector.image)
+    if setup.second() is not None and detector.stages_ is None:
+        notes.append(NO_SECOND_STAGE)
     return sample.summary(
         runs,
         folds,

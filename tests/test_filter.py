@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -20,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 import mmevent
 from mmevent import EventDetector, FalsePositiveFilter, ForwardInTime, evaluate
+from mmevent._second import NO_SECOND_STAGE
 from mmevent.decision import choose_threshold
 from mmevent.exceptions import InputError, MmeventWarning
 from mmevent.filter import Mix, TwoStageRule, threshold_of, tune_two_stages
@@ -32,6 +35,20 @@ Labelled = tuple[pd.DataFrame, NDArray[np.intp], NDArray[np.float64]]
 
 def words() -> Any:
     return make_pipeline(TfidfVectorizer(), LogisticRegression(C=10.0))
+
+
+class KnowsAll(ClassifierMixin, BaseEstimator):
+    """A branch that leaves nothing to a second one: it reads the kind of a post."""
+
+    def fit(self, texts: Any, y: Any) -> KnowsAll:
+        self.classes_ = np.array([0, 1])
+        return self
+
+    def predict_proba(self, texts: Any) -> Any:
+        p = np.array(
+            [0.9 if "now" in t or "resc" in t or "risi" in t else 0.1 for t in texts]
+        )
+        return np.column_stack([1 - p, p])
 
 
 def make(n: int = 240, seed: int = 0) -> Labelled:
@@ -288,6 +305,28 @@ def test_auto_does_without_what_does_not_help(settings: dict[str, Any]) -> None:
         one.fit(posts, y)
     assert one.second_stage_ is None
     assert "stage" not in one.audit(posts)
+    one.set_params(estimate="nested")
+    with pytest.warns(MmeventWarning, match="does not raise F1"):
+        one.fit(posts, y)
+    estimate = one.estimate_
+    assert NO_SECOND_STAGE in estimate.notes
+    without = re.search(r"in (\d) of 3 folds the second stage", str(estimate))
+    assert without
+    named = "both stages" in set(estimate.table["system"])
+    assert named == (without[1] != "3")
+    assert evaluate(one, posts, y, seeds=[0]).table.equals(estimate.table)
+
+
+def test_a_second_stage_that_no_fold_keeps_has_no_rows(
+    fitted: EventDetector, labelled: Labelled
+) -> None:
+    posts, y, stage1 = labelled
+    other = copy.deepcopy(fitted)
+    other.set_params(second_stage="auto", text=KnowsAll())
+    found = evaluate(other, posts, y, y_stage1=stage1)
+    assert "both stages" not in set(found.table["system"])
+    assert "in 3 of 3 folds the second stage" in str(found)
+    assert not any("removed" in note for note in found.notes)
 
 
 def test_auto_keeps_what_helps(labelled: Labelled, settings: dict[str, Any]) -> None:
