@@ -58,9 +58,9 @@ def sample(
         but = f", without the {n_seen:,} that training saw" if n_seen else ""
         click.echo(
             f"{n_posts:,} posts drawn from {n_open:,}{but}. If events are as frequent "
-            f"as guessed, the 95% intervals will be this wide: number of events "
-            f"{widths['n_events']:,.0f}, precision {widths['precision']:.2f}, recall "
-            f"{widths['recall']:.2f}."
+            f"as guessed, the 95% intervals will be this wide from end to end: for the "
+            f"number of events {widths['n_events']:,.0f}, for the precision "
+            f"{widths['precision']:.2f}, for the recall {widths['recall']:.2f}."
         )
         session.say(f"Sample written to {output}")
 
@@ -87,8 +87,9 @@ def _with_columns(drawn: pd.DataFrame, path: Path, posts: pd.DataFrame) -> pd.Da
 
 
 def _tasks(drawn: pd.DataFrame) -> str:
-    """Write posts as Label Studio imports them."""
-    rows = json.loads(drawn.to_json(orient="records"))
+    """Write posts as Label Studio imports them, without what the model thinks."""
+    shown = drawn.drop(columns=["stratum", "inclusion_probability"])
+    rows = json.loads(shown.to_json(orient="records"))
     return json.dumps([{"data": row} for row in rows], indent=1, ensure_ascii=False)
 
 

@@ -237,9 +237,10 @@ def estimate_corpus(
     p_h))²), where l_h and u_h are the ends of the stratum's exact (Clopper-Pearson)
     interval, which change places where c_h is below 0; it is that of the hypergeometric
     distribution, since the corpus is finite. In a group, N_h, n_h and k_h are the
-    group's. A recall is at least r where the events that are flagged, times 1 - r,
-    minus those that are not, times r, are at least 0: its interval has the r for which
-    the interval of that sum has 0 in it. F1 is treated alike.
+    group's; where n_h is 0, p_h is that of the whole stratum, and l_h and u_h are 0 and
+    1. A recall is at least r where the events that are flagged, times 1 - r, minus
+    those that are not, times r, are at least 0: its interval has the r for which the
+    interval of that sum has 0 in it. F1 is treated alike.
 
     References
     ----------

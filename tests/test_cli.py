@@ -407,7 +407,10 @@ def test_a_sample_that_is_coded_says_what_the_corpus_holds(
     assert "28 posts drawn from 30" in said.stdout
     table = read_table(drawn)
     assert {"id", "stratum", "inclusion_probability", "text"} <= set(table)
-    assert len(json.loads(tasks.read_text())) == 28
+    shown = json.loads(tasks.read_text())
+    assert len(shown) == 28
+    assert {"id", "text"} <= set(shown[0]["data"])
+    assert not {"stratum", "inclusion_probability"} & set(shown[0]["data"])
     table["code"] = np.arange(28) % 2
     write_table(table, drawn)
     said = done(
