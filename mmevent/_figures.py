@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from mmevent._cuts import has_both
 from mmevent._estimate_table import Estimate
-from mmevent._estimation import CROSS_FITTED, Run
+from mmevent._estimation import Run
 from mmevent._metrics import Interval, Resampling, Weights
+from mmevent._notes import kept_systems, notes_of
 from mmevent._slices import Slices, slice_figures, worse_served
 from mmevent._systems import BOTH, STAGE_1, whole
 from mmevent.exceptions import InputError
@@ -49,46 +50,13 @@ def summarise(
     every run, so that they do not shrink with the number of seeds.
     """
     tested = runs[0].fold >= 0
-    notes = [*notes, *slices.notes]
-    n_folds = sum(len(run.parameters) for run in runs)
-    n_without = n_folds - sum("threshold_1" in p for r in runs for p in r.parameters)
-    if BOTH in runs[0].scores and n_folds and n_without:
-        notes.append(
-            f"in {n_without} of {n_folds} folds the second stage did not help and was "
-            f"left out."
-        )
-        if n_without == n_folds:
-            runs = [run.without(STAGE_1, BOTH) for run in runs]
     weights = None
     if prevalence is not None:
-        if not has_both(event[tested]):
-            raise InputError(
-                f"prevalence={prevalence!r} needs events and others: expected both "
-                f"among the {int(tested.sum())} posts that are tested, got "
-                f"{int(event[tested].sum())} events. Leave it out."
-            )
-        weights = Weights.at(prevalence, event[tested])
-        notes.append(
-            f"figures are re-weighted from a prevalence of {event[tested].mean():.3f} "
-            f"to {prevalence:g}. They hold if the scores of events, and those of other "
-            f"posts, are distributed there as in these posts, and slices of either "
-            f"as frequent. Numbers of posts, rates "
-            f"of false positives and calibrated probabilities are those of these posts."
-        )
-    never = int((~tested).sum())
-    if never:
-        notes.append(
-            f"{never} of {len(event)} posts are tested by no fold and count in no "
-            f"figure."
-        )
+        weights = _weights(prevalence, event[tested])
+    said = notes_of(runs, event, kind=kind, prevalence=prevalence)
+    notes = [*notes, *slices.notes, *said]
+    runs = kept_systems(runs)
     system = whole(runs[0].scores)
-    unmet = sum(int(np.isinf(run.thresholds[system]).sum()) for run in runs)
-    if unmet:
-        notes.append(
-            f"{unmet / len(runs):.0f} of {int(tested.sum())} posts are tested by rules "
-            f"for which other posts did not show that the policy can be met: none of "
-            f"them is flagged."
-        )
     parts = {
         "all": tested,
         "with images": tested & (n_images > 0),
@@ -111,13 +79,6 @@ def summarise(
             f"small number of clusters: {of_all.resampling.n_groups} groups, so the "
             f"intervals are t-intervals over groups (jackknife), not a bootstrap."
         )
-    if BOTH in runs[0].scores:
-        notes.append(_removed(runs, event))
-        if kind == CROSS_FITTED:
-            notes.append(
-                "the posts that trained the second stage were flagged by a rule that "
-                "saw every fold."
-            )
     by_slice = slice_figures(
         [run.flagged(system)[tested] for run in runs],
         event[tested],
@@ -147,18 +108,14 @@ def summarise(
     )
 
 
-def _removed(runs: Sequence[Run], event: NDArray[np.bool_]) -> str:
-    """Say what the second stage took away of what the first one flagged."""
-    flagged = np.array([run.flagged(STAGE_1) for run in runs])
-    gone = flagged & ~np.array([run.flagged(BOTH) for run in runs])
-    counts = [
-        values.sum() / len(runs)
-        for values in (gone & ~event, flagged & ~event, gone & event, flagged & event)
-    ]
-    return (
-        "the second stage removed {:,.0f} of {:,.0f} false positives, and {:,.0f} of "
-        "{:,.0f} events, that the first one had flagged for it.".format(*counts)
-    )
+def _weights(prevalence: float, event: NDArray[np.bool_]) -> Weights:
+    if not has_both(event):
+        raise InputError(
+            f"prevalence={prevalence!r} needs events and others: expected both among "
+            f"the {len(event)} posts that are tested, got {int(event.sum())} events. "
+            f"Leave it out."
+        )
+    return Weights.at(prevalence, event)
 
 
 class _Figures:
