@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mmevent._branch_parameters import text_classifiers
-from mmevent.filter import TwoStageRule, first_of
+from mmevent.filter import IMAGES, TwoStageRule, first_of
 from mmevent.fusion import applied_rule
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def column_names(detector: EventDetector) -> list[str]:
     """Name the columns of a fitted detector's audit."""
     names = list(_COLUMNS)
     if detector.stages_ is not None:
-        names += ["stage", "p_text_2", "p_image_2", "score_2"]
+        mix = detector.stages_.mix
+        images = ["p_image_2"] if mix is not None and IMAGES in mix.features else []
+        names += ["stage", "p_text_2", *images, "score_2"]
     return names if detector.calibration_ is None else [*names, "probability"]
 
 

@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from mmevent._branches import Labels, Task
 from mmevent._cache import shared_memo
-from mmevent._estimation import Job, estimate
+from mmevent._cuts import has_both
+from mmevent._estimation import NESTED, Job, estimate
 from mmevent._metrics import Resampling
 from mmevent._prediction import coding_of, encode_posts
 from mmevent._setup import Setup
@@ -43,6 +44,14 @@ class _Cut:
 
     def outer(self) -> list[Task]:
         return [Task(self._kept(task.train), task.test) for task in self.folds.outer()]
+
+    def check(self, *, inner: bool) -> None:
+        """Refuse training parts of one class, or that inner folds cannot be made of."""
+        for task in self.outer():
+            if not has_both(self.folds.labels.event[task.train]):
+                raise InputError("a training part has one class.")
+            if inner:
+                self.folds.inner(task.train)
 
     def _kept(self, rows: IntArray) -> IntArray:
         """Return the first groups of each class, in an order that no share changes."""
@@ -119,6 +128,7 @@ def learning_curve(
     prepared = setup.read(posts)
     sample = setup.sample(prepared, y, groups, y_stage1)
     setup.check_same(sample, y_stage1)
+    setup.check_groups(sample)
     kind = setup.kind() or setup.usual_kind()
     folds = setup.folds(sample, kind)
     names, classes = list(detector.branches_), coding_of(detector).tolist()
@@ -132,10 +142,13 @@ def learning_curve(
     with shared_memo():
         encode_posts(detector, prepared)
         for share in wanted:
+            cut = _Cut(folds, share)
             try:
-                rows.append(_figures(job, _Cut(folds, share), kind, sample.labels))
+                cut.check(inner=kind == NESTED)
             except InputError as error:
                 refused = str(error)
+                continue
+            rows.append(_figures(job, cut, kind, sample.labels))
     if not rows:
         raise InputError(f"no share leaves posts enough to learn from: {refused}")
     return pd.DataFrame(rows)

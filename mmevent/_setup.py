@@ -191,6 +191,17 @@ class Setup:
             f"(--held-out on the command line)."
         )
 
+    def check_groups(self, sample: Sample) -> None:
+        """Refuse groups that are not those of the detector's fit."""
+        if sample.groups_hash != self.detector.groups_hash_:
+            fitted = self.detector.out_of_fold_["group"].nunique()
+            raise InputError(
+                f"these groups are not those of the fit: expected {fitted} groups, "
+                f"joined with duplicates, got {len(np.unique(sample.labels.group))} or "
+                f"others. Pass the groups that fit was given (groups=, or --group on "
+                f"the command line)."
+            )
+
     def folds(self, sample: Sample, kind: str | None) -> Folds:
         """Make the folds of an estimate."""
         inner_cv = self.detector.inner_cv if kind == NESTED else None

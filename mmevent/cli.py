@@ -221,8 +221,9 @@ def predict(
                     f"{', '.join(taken)}. Rename the column."
                 )
         audit = _audit(detector, frame, columns, session.progress)
-        for name in set(options["keep"]) - {"id"}:
-            audit[name] = frame[name].to_numpy()
+        for name in options["keep"]:
+            if name != "id":
+                audit[name] = frame[name].to_numpy()
         write_table(audit, output)
         click.echo(audit_summary(audit, detector.pos_label_))
         session.say(f"Predictions written to {output}")

@@ -177,7 +177,7 @@ def _again(
     setup = Setup(detector)
     sample = setup.sample(prepared, y, groups, y_stage1)
     setup.check_same(sample, y_stage1)
-    _check_groups(detector, sample)
+    setup.check_groups(sample)
     kind = setup.kind() or setup.usual_kind()
     by_seed = [Setup(detector, seed).folds(sample, kind) for seed in seeds]
     _check_test_parts(by_seed)
@@ -203,18 +203,6 @@ def _again(
         notes=notes,
         verbose=detector.verbose,
     )
-
-
-def _check_groups(detector: EventDetector, sample: Sample) -> None:
-    """Refuse groups that are not those of the fit."""
-    if sample.groups_hash != detector.groups_hash_:
-        fitted = detector.out_of_fold_["group"].nunique()
-        raise InputError(
-            f"these groups are not those of the fit: expected {fitted} groups, joined "
-            f"with duplicates, got {len(np.unique(sample.labels.group))} or others. "
-            f"Pass the groups that "
-            f"fit was given (groups=, or --group on the command line)."
-        )
 
 
 def _check_test_parts(by_seed: Sequence[Folds]) -> None:

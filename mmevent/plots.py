@@ -134,6 +134,7 @@ def plot_threshold(scored: pd.DataFrame, spread: pd.DataFrame | None = None) -> 
     score = table["score"].to_numpy()[order]
     event = table["event"].to_numpy(dtype=bool)[order]
     last = np.flatnonzero(np.diff(score, append=-np.inf))
+    last = last[score[last] > 0]  # a score of 0 is never flagged
     flagged, true = last + 1, np.cumsum(event)[last]
     curves = {
         "F1": 2 * true / (flagged + event.sum()),
@@ -141,7 +142,7 @@ def plot_threshold(scored: pd.DataFrame, spread: pd.DataFrame | None = None) -> 
         "recall": true / event.sum(),
     }
     for (name, values), line in zip(curves.items(), _LINES, strict=True):
-        axes.plot(score[last], values, label=name, drawstyle="steps-pre", **line)
+        axes.plot(score[last], values, label=name, drawstyle="steps-post", **line)
     threshold = float((table["score"] - table["margin"]).iloc[0])
     axes.axvline(threshold, color="black", linestyle=":", label="the threshold")
     if spread is not None and len(spread) and not spread["low"].isna().any():
@@ -265,6 +266,7 @@ def plot_reliability(estimate: Estimate) -> Figure:
         )
     figure, axes = _axes("calibrated probability", "share of events")
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="right probabilities")
+    table = table.rename(columns={"low": "value_low", "high": "value_high"})
     _with_bars(axes, table["probability"], table, "value", label="tenths of the posts")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     axes.legend(loc="upper left")
@@ -341,11 +343,7 @@ def _with_bars(
     axes: Axes, x: pd.Series, table: pd.DataFrame, column: str, **style: Any
 ) -> None:
     """Draw points with the ends of their intervals."""
-    low, high = ("low", "high") if column == "value" else _ends(column)
+    low, high = f"{column}_low", f"{column}_high"
     line = {"color": "black"} | style
     axes.plot(x, table[column], marker="o", markersize=4, **line)
     axes.vlines(x, table[low], table[high], color=line["color"])
-
-
-def _ends(column: str) -> tuple[str, str]:
-    return f"{column}_low", f"{column}_high"

@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 import mmevent
 from mmevent import EventDetector, FalsePositiveFilter, ForwardInTime, evaluate
+from mmevent._audit import column_names
 from mmevent._second import NO_SECOND_STAGE
 from mmevent.decision import choose_threshold
 from mmevent.exceptions import InputError, MmeventWarning
@@ -366,6 +367,7 @@ def test_further_features_judge_flagged_posts(
     )
     audit = detector.audit(posts)
     assert ("p_image_2" in audit) == ("images" in features)
+    assert sorted(column_names(detector)) == sorted(audit)
     assert (detector.second_stage_image_ is not None) == ("images" in features)
     assert {"both stages"} <= set(detector.estimate_.table["system"])
     spread = detector.estimate_.threshold.iloc[0]

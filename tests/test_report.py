@@ -232,6 +232,11 @@ def test_a_learning_curve_is_of_the_detectors_estimate_and_policy(
     assert curve["f1"][0] == detector.estimate_.to_frame().loc["fused", "f1"]
     with pytest.raises(InputError, match="are not those of the training"):
         learning_curve(detector, posts[:-1], y[:-1])
+    with pytest.raises(InputError, match="these groups are not those of the fit"):
+        learning_curve(detector, posts, y, groups=np.arange(len(y)) // 4)
+    detector.set_policy("budget=20")
+    with pytest.raises(InputError, match="^policy='budget=20' is for a whole corpus"):
+        learning_curve(detector, posts, y)
 
 
 def test_a_share_that_leaves_too_few_posts_is_left_out(
@@ -280,6 +285,11 @@ def test_figures_against_the_threshold(detector: EventDetector, data: Data) -> N
     expected = 2 * (flagged & event).sum() / (flagged.sum() + event.sum())
     assert f1[k] == pytest.approx(expected)
     assert lines["the threshold"].get_xdata()[0] == pytest.approx(detector.threshold_)
+    assert lines["F1"].get_drawstyle() == "steps-post"  # from a score to the next below
+    at = np.flatnonzero(np.asarray(x) >= detector.threshold_)[-1]
+    now = scored["margin"] >= 0
+    drawn = 2 * (now & event).sum() / (now.sum() + event.sum())
+    assert f1[at] == pytest.approx(drawn)
     assert len(axes.patches) == 1
     assert len(plots.plot_threshold(scored, pd.DataFrame()).axes[0].patches) == 0
 
