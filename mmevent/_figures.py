@@ -254,7 +254,7 @@ def _brier(
         "prevalence for all": (y.mean() - y) ** 2,
     }
     return [
-        {"probabilities": name, **_mean(resampling, error)}
+        {"probabilities": name, **_mean(resampling, error)._asdict()}
         for name, error in errors.items()
     ]
 
@@ -278,27 +278,21 @@ def _reliability(
     for k in np.unique(place):
         rows = place == k
         resampling = Resampling(group[rows])
-        share = _mean(resampling, y[rows])
-        edge = 0.025 ** (1 / resampling.n_groups)  # exact where no resample differs
-        if share["value"] == 0:
-            share["high"] = 1 - edge
-        elif share["value"] == 1:
-            share["low"] = edge
+        share = _mean(resampling, y[rows]).of_share(resampling.n_groups)
         table.append(
             {
                 "n_posts": rows.sum() / len(runs),
                 "probability": float(p[rows].mean()),
-                **share,
+                **share._asdict(),
             }
         )
     return table
 
 
-def _mean(resampling: Resampling, values: NDArray[Any]) -> dict[str, float]:
+def _mean(resampling: Resampling, values: NDArray[Any]) -> Interval:
     """Mean of a value of each post, with its interval."""
     total = resampling.sums(np.ones(len(values)))
-    interval = resampling.interval(resampling.sums(values) / total)
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
+    return resampling.interval(resampling.sums(values) / total)
 
 
 def _false_positive_rates(

@@ -17,6 +17,7 @@ from mmevent._metrics import Resampling
 from mmevent._prediction import coding_of, encode_posts
 from mmevent._setup import Setup
 from mmevent._systems import whole
+from mmevent.decision import check_corpus_size
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def learning_curve(
     [0.5, 1.0]
     """
     check_is_fitted(detector)
+    check_corpus_size(detector.policy_, corpus_size)
     wanted = _checked_shares(shares)
     setup = Setup(detector, 0)
     prepared = setup.read(posts)
@@ -131,7 +133,7 @@ def learning_curve(
     setup.check_groups(sample)
     kind = setup.kind() or setup.usual_kind()
     folds = setup.folds(sample, kind)
-    names, classes = list(detector.branches_), coding_of(detector).tolist()
+    names, classes = list(detector.branches_), coding_of(detector)
     job = replace(
         setup.job(sample, names, classes),
         calibration=None,

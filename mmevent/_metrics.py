@@ -26,6 +26,21 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def of_share(self, n: int) -> Interval:
+        """Return the interval of a share of posts of n groups: from 0 to 1.
+
+        Where all groups, or none, are right, no resample differs: the other end is then
+        the exact one (Clopper-Pearson). Other figures that never differ have none.
+        """
+        edge = ((1 - LEVEL) / 2) ** (1 / max(n, 1))
+        if self.value == 1:
+            return Interval(self.value, edge, 1.0)
+        if self.value == 0:
+            return Interval(self.value, 0.0, 1.0 - edge)
+        if n < 2 or self.low == self.high:
+            return Interval(self.value, np.nan, np.nan)
+        return Interval(self.value, *np.clip(self[1:], 0.0, 1.0).tolist())
+
     def cells(self, name: str) -> dict[str, float]:
         """Return the three under a figure's name, as tables have them."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}

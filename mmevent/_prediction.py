@@ -45,7 +45,7 @@ def evidence_of(
     detector: EventDetector, prepared: Prepared
 ) -> tuple[Evidence, NDArray[np.float64]]:
     """Return the probabilities of posts, and p_image of each usable image."""
-    material, classes = prepared.material, coding_of(detector).tolist()
+    material, classes = prepared.material, coding_of(detector)
     name = detector.image_name_
     fitted = {TEXT: detector.text_, name: detector.image_}
     probabilities = {}
@@ -70,9 +70,9 @@ def evidence_of(
     return evidence, probabilities[name]
 
 
-def coding_of(detector: EventDetector) -> NDArray[Any]:
+def coding_of(detector: EventDetector) -> list[Any]:
     """Return the labels of no event and of an event."""
-    coding: NDArray[Any] = detector.classes_
+    coding: list[Any] = detector.classes_.tolist()
     return coding if coding[1] == detector.pos_label_ else coding[::-1]
 
 
@@ -116,7 +116,7 @@ def decide_posts(detector: EventDetector, audit: pd.DataFrame) -> pd.DataFrame:
     threshold = detector.threshold_
     if budget is not None:
         threshold = budget_threshold(audit["score"], budget)
-    return decide(audit, threshold, coding_of(detector))
+    return decide(audit, threshold, np.array(coding_of(detector)))
 
 
 def encode_posts(detector: EventDetector, prepared: Prepared) -> None:
@@ -124,4 +124,4 @@ def encode_posts(detector: EventDetector, prepared: Prepared) -> None:
     for name, branch in detector.branches_.items():
         side = prepared.material.side(name)
         everything = np.arange(len(side.post))
-        predict_branch(branch, side, everything, classes=coding_of(detector).tolist())
+        predict_branch(branch, side, everything, classes=coding_of(detector))

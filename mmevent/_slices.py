@@ -188,7 +188,7 @@ def slice_figures(
                 interval = own.interval(figures[figure])
                 if none:  # nothing that could be found
                     interval = Interval(np.nan, np.nan, np.nan)
-                row |= _within(interval, n_groups[figure]).cells(figure)
+                row |= interval.of_share(n_groups[figure]).cells(figure)
             table.append(row)
         differences.append(by_slice.reshape(len(by_slice), -1))
     if not table:
@@ -240,23 +240,6 @@ def _n_groups(
         "precision": n_flagged,
         "recall": n_events,
     }
-
-
-def _within(interval: Interval, n: int) -> Interval:
-    """Return an interval of shares, from 0 to 1.
-
-    Where all of n groups, or none, are right, no resample differs: its other end is
-    then the exact one (Clopper-Pearson). Other figures of one group have none.
-    """
-    value, low, high = interval
-    edge = 0.025 ** (1 / max(n, 1))
-    if value == 1:
-        return Interval(value, edge, 1.0)
-    if value == 0:
-        return Interval(value, 0.0, 1.0 - edge)
-    if n < 2 or low == high:
-        return Interval(value, np.nan, np.nan)
-    return Interval(value, *np.clip([low, high], 0.0, 1.0).tolist())
 
 
 def _mean(runs: Sequence[dict[str, FloatArray]]) -> dict[str, FloatArray]:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     Score = Callable[[Evidence], FloatArray]
 
 FUSED, STAGE_1, BOTH = "fused", "stage 1", "both stages"
-BASELINES = ("flag all", "text only", "image only", "equal average", "stacking")
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,15 @@ def budget_threshold(score: ArrayLike, n: int) -> float:
     return _threshold_at(side, int(np.flatnonzero(side.flagged <= n)[-1]))
 
 
+def check_corpus_size(policy: object, corpus_size: int | None) -> None:
+    """Refuse the size of a corpus where no budget needs it."""
+    if corpus_size is not None and budget_of(policy) is None:
+        raise InputError(
+            f"corpus_size={corpus_size!r} is for a budget: expected the policy "
+            f"'budget=N', got {policy!r}. Leave it out, or set that policy."
+        )
+
+
 def share_of_budget(policy: object, n_posts: int, corpus_size: int | None) -> int:
     """Return how many of some posts the budget of their whole corpus flags."""
     n = budget_of(policy)

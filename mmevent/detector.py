@@ -302,7 +302,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         notes = sample.notes(setup.texts(), self.image)
         with shared_memo():
             self._fit_branches(setup, sample)
-            job = setup.job(sample, list(self.branches_), coding_of(self).tolist())
+            job = setup.job(sample, list(self.branches_), coding_of(self))
             evidence, fold, run = estimate(job, folds, kind)
             self._tune(setup, evidence, sample, fold)
         self._keep_out_of_fold(sample, evidence, fold)
@@ -495,7 +495,7 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         self.branches_: dict[str, Any] = {}
         branches = setup.branches()
         for branch in (*setup.texts(), *branches.values()):
-            check_frozen_parts(branch, coding_of(self).tolist())
+            check_frozen_parts(branch, coding_of(self))
         for name, branch in branches.items():
             side = sample.prepared.material.side(name)
             fitted = fit_branch(branch, side, everything, sample.labels)

@@ -28,7 +28,7 @@ from mmevent._stability import threshold_spread
 from mmevent._systems import BOTH, FUSED, STAGE_1, System, cut, fit_systems
 from mmevent._validation import check_groups, check_known_labels, check_some
 from mmevent.calibration import cases_of
-from mmevent.decision import budget_of, choose_threshold
+from mmevent.decision import budget_of, check_corpus_size, choose_threshold
 from mmevent.exceptions import InputError
 from mmevent.tuning import Evidence
 
@@ -120,11 +120,7 @@ def evaluate(
     'held out'
     """
     check_is_fitted(detector)
-    if corpus_size is not None and budget_of(detector.policy_) is None:
-        raise InputError(
-            f"corpus_size={corpus_size!r} is for a budget: expected the policy "
-            f"'budget=N', got {detector.policy_!r}. Leave it out, or set that policy."
-        )
+    check_corpus_size(detector.policy_, corpus_size)
     _check_prevalence(prevalence, detector.policy_)
     prepared = Setup(detector).read(posts)
     check_some(len(prepared), "evaluate")
@@ -181,7 +177,7 @@ def _again(
     kind = setup.kind() or setup.usual_kind()
     by_seed = [Setup(detector, seed).folds(sample, kind) for seed in seeds]
     _check_test_parts(by_seed)
-    names, classes = list(detector.branches_), coding_of(detector).tolist()
+    names, classes = list(detector.branches_), coding_of(detector)
     runs = []
     with shared_memo():
         encode_posts(detector, prepared)

@@ -22,7 +22,12 @@ from mmevent._learning import learning_curve
 from mmevent._prediction import score_posts, seen_in_fit
 from mmevent._setup import Setup
 from mmevent._validation import check_known_labels, check_some
-from mmevent.decision import budget_of, budget_threshold, share_of_budget
+from mmevent.decision import (
+    budget_of,
+    budget_threshold,
+    check_corpus_size,
+    share_of_budget,
+)
 from mmevent.exceptions import InputError
 from mmevent.fusion import applied_rule
 
@@ -274,6 +279,7 @@ def _labelled_scores(
     corpus_size: int | None,
 ) -> pd.DataFrame:
     check_some(len(prepared), "look at")
+    check_corpus_size(detector.policy_, corpus_size)
     event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
     if held_out:
         scored = score_posts(detector, prepared)

@@ -150,6 +150,9 @@ def test_a_budget_is_the_corpuss_share_of_these_posts(
     assert 15 <= (scored["margin"] >= 0).sum() <= 20
     with pytest.raises(InputError, match="expected corpus_size"):
         find_errors(other, *data)
+    for function in (find_errors, learning_curve):
+        with pytest.raises(InputError, match="corpus_size=800 is for a budget"):
+            function(detector, *data, corpus_size=800)
     posts, y = others()
     mixed = pd.concat([data[0], posts], ignore_index=True)
     labels = np.r_[data[1], y]

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from mmevent._branches import Labels
 from mmevent._cuts import FLAG_ALL, best_threshold
-from mmevent._systems import BASELINES, FUSED, fit_systems, tune_first
+from mmevent._systems import FUSED, fit_systems, tune_first
 from mmevent.synthetic import make_scores
 from mmevent.tuning import Evidence, Rule, Search, tune_rule
 
+BASELINES = ("flag all", "text only", "image only", "equal average", "stacking")
 NAN = float("nan")
 SEARCH = Search(n_trials=12, criterion="f1", random_state=0)
 
