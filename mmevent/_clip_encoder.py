@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ from mmevent._loading import (
     kept_generator,
     tried,
 )
+from mmevent._pixels import checked, steps_of_transforms
+from mmevent._precision import cast
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,6 +112,7 @@ class ClipTextEncoder(_Tower):
         width = config["model_cfg"]["embed_dim"]
         super().__init__(model, spec, device=device, width=width, missing=frozenset())
         self.tokenizer = tokenizer
+        self.tokenizing = threading.Lock()
         self.config = config
 
     def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -118,9 +122,11 @@ class ClipTextEncoder(_Tower):
             return np.array([self.n_tokens(text) > longest for text in texts], bool)
 
     def _forward(self, items: list[str]) -> Vectors:
-        tokens = self.tokenizer(items).to(self.device)
-        features = self.model.encode_text(tokens, normalize=True)
-        rows: Vectors = features.float().cpu().numpy()
+        with self.tokenizing:
+            tokens = self.tokenizer(items)
+        with self.turn:
+            features = self.model.encode_text(tokens.to(self.device), normalize=True)
+            rows: Vectors = features.float().cpu().numpy()
         return rows
 
 
@@ -136,7 +142,7 @@ class ClipEncoder(_Tower, ViewEncoder):
         self,
         model: Any,
         tokenizer: Any,
-        transform: Callable[[Image], Any],
+        transform: Any,
         config: dict[str, Any],
         spec: Spec,
         *,
@@ -147,6 +153,8 @@ class ClipEncoder(_Tower, ViewEncoder):
         self.tokenizer = tokenizer
         self.config = config
         self.transform = transform
+        steps = steps_of_transforms(transform.transforms)
+        self.steps = checked(steps, self._preprocess)
         self.n_texts_encoded = 0
         self._texts: dict[str, Vectors] = {}
 
@@ -181,6 +189,7 @@ def _load(
     device: str,
     expected: Spec | None,
     *,
+    dtype: str,
     views: Sequence[str] = (CENTRE,),
 ) -> ClipEncoder:
     from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -188,7 +197,7 @@ def _load(
 
     config = _read_config(source)
     tokenizer = _tokenizer(source, config["model_cfg"]["text_cfg"])
-    model = _model(source, config)
+    model = cast(_model(source, config), dtype, device)
     try:
         preprocessing = _preprocessing(model, expected)
         transform = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
@@ -206,11 +215,11 @@ def _load(
 
 
 def _load_text(
-    source: ModelSource, device: str, expected: Spec | None
+    source: ModelSource, device: str, expected: Spec | None, *, dtype: str
 ) -> ClipTextEncoder:
     config = _read_config(source)
     tokenizer = _tokenizer(source, config["model_cfg"]["text_cfg"])
-    model = _model(source, config)
+    model = cast(_model(source, config), dtype, device)
     pooling: Spec = {"output": "text features", "normalize": True}
     # What its own folder says of images is kept with it, and tokens stand for a text.
     preprocessing = _preprocessing(model, expected)

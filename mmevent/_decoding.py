@@ -26,14 +26,18 @@ _TRANSPOSE: dict[Any, Image.Transpose] = {
 
 
 def decode(
-    source: bytes | Image.Image, max_pixels: int
+    source: bytes | Image.Image, max_pixels: int, least_side: int | None = None
 ) -> tuple[Image.Image | None, str]:
-    """Return an RGB image and ``"ok"``, or None and the status of the source."""
+    """Return an RGB image and ``"ok"``, or None and the status of the source.
+
+    With `least_side` an encoded JPEG may come back smaller, by 2, 4 or 8, as long as
+    both its sides have that many pixels: it then takes half the time.
+    """
     try:
         if isinstance(source, Image.Image):
             return _to_rgb(source, max_pixels)
         with _open(source) as image:
-            return _to_rgb(image, max_pixels)
+            return _to_rgb(image, max_pixels, least_side)
     except UnidentifiedImageError:
         begins_as_image = not isinstance(source, Image.Image) and _has_signature(source)
         return None, "corrupt" if begins_as_image or not source else "unsupported"
@@ -73,14 +77,20 @@ def _has_signature(content: bytes) -> bool:
     return False
 
 
-def _to_rgb(image: Image.Image, max_pixels: int) -> tuple[Image.Image | None, str]:
+def _to_rgb(
+    image: Image.Image, max_pixels: int, least_side: int | None = None
+) -> tuple[Image.Image | None, str]:
     if image.width * image.height > max_pixels:
         return None, "too large"
     if 0 in image.size:
         return None, "corrupt"
+    if least_side is not None:
+        image.draft("RGB", (least_side, least_side))
     image.load()
     try:
-        rgb = _flatten(image)
+        # Where the caller wants pixels alone, no copy is made of them.
+        plain = image.mode == "RGB" and not image.has_transparency_data
+        rgb = image if plain and least_side is not None else _flatten(image)
     except (ImportError, KeyError, TypeError, ValueError):
         return None, "unsupported"
     method = _orientation(image)

@@ -8,7 +8,10 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from copy import copy, deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,8 @@ import numpy as np
 from mmevent._cache import EmbeddingStore, active_store
 from mmevent._hub import TRANSFORMERS, ModelFiles, quiet_loading
 from mmevent._memory import halved
+from mmevent._precision import dtype_of, runnable
+from mmevent.image_io import Images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,19 +55,27 @@ class Encoder(ABC):
         width: int,
         missing: frozenset[str],
     ) -> None:
-        self.model = model.to(device).eval().requires_grad_(False)
+        self.model = runnable(model, device).to(device).eval().requires_grad_(False)
+        self.dtype = dtype_of(self.model)
         self.spec = spec
         self.missing = missing  # parameters that the checkpoint does not have
         self.device = device
         self.width = width
         self.n_encoded = 0
-        # One thread at a time: it also keeps two threads from encoding the same item.
+        # One caller at a time: it also keeps two from encoding the same item.
         self.lock = threading.RLock()
+        self._twins: list[Encoder] = []  # of the threads that encode side by side
+        # A processor computes in all its threads; other devices get batches in turn.
+        self.turn: Any = nullcontext() if device == "cpu" else threading.Lock()
 
     @property
     def identity(self) -> str:
         """SHA-256 over weights, preprocessing, pooling, length and dtype."""
-        return spec_identity(self.kind, self.spec)
+        return spec_identity(self.kind, self.spec | self._manner())
+
+    def _manner(self) -> Spec:
+        """Return what this machine or version does to items, beside the spec."""
+        return {"dtype": self.dtype}
 
     def encode(
         self,
@@ -71,27 +84,75 @@ class Encoder(ABC):
         batch_size: int = 32,
         progress: Callable[[int], object] = lambda n: None,
     ) -> Vectors:
-        """Return one row an item; a row that cannot be computed is all NaN."""
-        import torch
+        """Return one row an item; a row that cannot be computed is all NaN.
 
+        As many threads as torch has work on a batch each, from reading to the result.
+        No layer waits for all of them, as it would if they shared a batch.
+        """
         rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
-        with self.lock, torch.inference_mode(), full_precision():
-            left = self._order(items)
-            while left:
-                batch = left[:batch_size]
-                try:
-                    rows[batch] = self._forward([items[i] for i in batch])
-                except RuntimeError as error:
-                    batch_size = halved(len(batch), error, "encoding", "batch_size={}")
-                    continue
-                left = left[batch_size:]
+        with self.lock, full_precision():
+            batches = self._batches(items, batch_size)
+            for batch, values in zip(batches, self._rows(items, batches), strict=True):
+                rows[batch] = values
                 self.n_encoded += len(batch)
                 progress(len(batch))
         rows[~finite_rows(rows)] = np.nan
         return rows
 
-    def _order(self, items: Sequence[Any]) -> list[int]:
-        return list(range(len(items)))
+    def _batches(self, items: Sequence[Any], batch_size: int) -> list[list[int]]:
+        """Return the positions of the items of each batch."""
+        return cut(range(len(items)), batch_size)
+
+    def _rows(
+        self, items: Sequence[Any], batches: list[list[int]]
+    ) -> Iterator[Vectors]:
+        """Yield the rows of each batch."""
+        import torch
+
+        n_threads = min(torch.get_num_threads(), len(batches))
+        if n_threads <= 1:
+            yield from (self._attempt(items, batch) for batch in batches)
+            return
+        own = threading.local()
+
+        self._twins += [self._twin() for _ in range(n_threads - len(self._twins))]
+        free = list(self._twins)
+
+        def begin() -> None:
+            torch.set_num_threads(1)
+            own.encoder = free.pop()
+
+        with (
+            _kept_threads(),
+            ThreadPoolExecutor(n_threads, initializer=begin) as pool,
+        ):
+            yield from pool.map(lambda b: own.encoder._attempt(items, b), batches)
+
+    def _twin(self) -> Encoder:
+        """Return an encoder for another thread, with the same weights."""
+        tensors = chain(self.model.parameters(), self.model.buffers())
+        twin = copy(self)
+        twin.model = deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+        return twin
+
+    def _attempt(self, items: Sequence[Any], batch: list[int]) -> Vectors:
+        """Encode a batch, in parts where the device's memory is too small for it."""
+        import torch
+
+        found: list[Vectors] = []
+        left, size = [self._fetch(items, i) for i in batch], len(batch)
+        with torch.inference_mode():
+            while left:
+                try:
+                    found.append(self._forward(left[:size]))
+                except RuntimeError as error:
+                    size = halved(len(left[:size]), error, "encoding", "batch_size={}")
+                    continue
+                left = left[size:]
+        return np.vstack(found)
+
+    def _fetch(self, items: Sequence[Any], i: int) -> Any:
+        return items[i]
 
     @abstractmethod
     def _forward(self, items: list[Any]) -> Vectors:
@@ -152,7 +213,7 @@ def embed(
             for start in range(0, len(new), _BATCHES_KEPT * batch_size):
                 chunk = new[start : start + _BATCHES_KEPT * batch_size]
                 rows = encoder.encode(
-                    Selected(items, [first[key] for key in chunk]),
+                    selected(items, [first[key] for key in chunk]),
                     batch_size=batch_size,
                     progress=bar.update,
                 )
@@ -164,6 +225,11 @@ def embed(
     for i, key in enumerate(keys):
         out[i] = known[key]
     return out
+
+
+def cut(order: Sequence[int], size: int) -> list[list[int]]:
+    """Return a sequence in parts of one size, the last one maybe smaller."""
+    return [list(order[i : i + size]) for i in range(0, len(order), size)]
 
 
 @contextmanager
@@ -182,6 +248,25 @@ def full_precision() -> Iterator[None]:
 def finite_rows(rows: Vectors) -> NDArray[np.bool_]:
     """Tell which rows are numbers throughout."""
     return np.asarray(np.isfinite(rows).all(axis=1))
+
+
+@contextmanager
+def _kept_threads() -> Iterator[None]:
+    """Put back how many threads torch uses, which each thread of a pool sets to 1."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def selected(items: Sequence[Any], rows: list[int]) -> Sequence[Any]:
+    """Return some of a sequence's items, each fetched when asked for."""
+    if isinstance(items, Images):
+        return items[np.array(rows, dtype=np.intp)]
+    return Selected(items, rows)
 
 
 class Selected(Sequence[Any]):

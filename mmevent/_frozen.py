@@ -18,13 +18,14 @@ from mmevent._encoding import (
     ENCODER,
     TRAINED,
     Encoder,
-    Selected,
     Spec,
     embed,
     finite_rows,
+    selected,
 )
 from mmevent._head import check_head, fit_head
 from mmevent._loading import load_encoder
+from mmevent._precision import AUTO, check_dtype
 from mmevent.exceptions import InputError, UnusableInputWarning
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     class_weight: Mapping[Any, float] | str | None
     batch_size: int
     device: str
+    dtype: str = AUTO
     local_files_only: bool
     cache: str | os.PathLike[str] | None
     random_state: int | np.random.RandomState | None
@@ -86,6 +88,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _check_parameters(self) -> None:
         """Refuse parameters that are not as described, before anything is loaded."""
         self._batch_size()
+        check_dtype(self.dtype)
         disk_store(self.cache)
         self._settings()
         self._check_head()
@@ -116,10 +119,14 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
             self._model(),
             revision=self.revision,
             device=self.device,
+            dtype=self._starting_dtype(),
             local_files_only=self.local_files_only,
             verbose=self.verbose,
             **self._settings(),
         )
+
+    def _starting_dtype(self) -> str:
+        return self.dtype
 
     def _keep(self, encoder: Any, head: Any) -> None:
         self.head_ = head
@@ -150,7 +157,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
             chosen = np.flatnonzero(finite).tolist()
             chosen_keys = [keys[i] for i in chosen]
             examples = Examples(
-                Selected(items, chosen),
+                selected(items, chosen),
                 chosen_keys,
                 rows[finite],
                 _checked_classes(labels[kept], len(usable)),

@@ -15,6 +15,17 @@ from PIL.Image import Resampling
 from mmevent._encoding import Encoder, Spec
 from mmevent._hub import ModelSource, quiet_loading, unloadable
 from mmevent._loading import LOADERS, encoder_spec, from_pretrained, incomplete, tried
+from mmevent._pixels import (
+    Steps,
+    checked,
+    resized,
+    stacked,
+    steps_of_settings,
+    steps_of_transforms,
+    to_picture,
+    to_tensor,
+)
+from mmevent.image_io import Images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,15 +38,17 @@ if TYPE_CHECKING:
 _MAX_ASPECT = 32
 CENTRE, WHOLE = "centre", "whole"
 VIEWS = (CENTRE, WHOLE)
-# Activations of more pictures than this fall out of a processor's caches: a
-# MobileNetV2 takes three times as long in batches of 32 as in batches of 4.
-_CPU_BATCH = 4
+# Pictures at a time on a processor. Of convolutions the activations of more would fall
+# out of its caches: a MobileNetV2 takes three times as long in batches of 32 as in
+# batches of 4. Transformers have less of them, and reuse weights better in more.
+_CONVOLVED, _OTHERS = 4, 16
 
 
 class ViewEncoder(Encoder):
     """Images to the features of each of their views, side by side."""
 
     item = "image"
+    steps: Steps | None  # that preprocess; None where the model's own code has to
 
     def __init__(
         self,
@@ -56,51 +69,88 @@ class ViewEncoder(Encoder):
 
     @abstractmethod
     def _preprocess(self, image: Image) -> Any:
-        """Return one image's tensor of shape (1, channels, height, width)."""
+        """Return the model's own floats of an image, (1, channels, height, width)."""
 
     @abstractmethod
     def _features(self, batch: Any) -> Any:
         """Return a tensor of one row a preprocessed image."""
 
-    def _pixels(self, image: Image) -> Any:
-        """Return one image's tensor, or None where it cannot be preprocessed."""
-        try:
-            return self._preprocess(image)
-        except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
-            return None
+    def _manner(self) -> Spec:
+        read = None if self.steps is None else self.steps.least_side
+        return super()._manner() | {"decoded to": read}
 
-    def _forward(self, items: list[Image]) -> Vectors:
-        views = [self._views(image) for image in items]
+    @cached_property
+    def is_convolutional(self) -> bool:
+        """Whether it has more convolutions than the one that cuts up a picture."""
+        from torch.nn import Conv2d
+
+        convolutions = (isinstance(m, Conv2d) for m in self.model.modules())
+        return sum(convolutions) > 1
+
+    def _batches(self, items: Sequence[Any], batch_size: int) -> list[list[int]]:
+        most = self._most_at_once(batch_size)
+        return super()._batches(items, min(batch_size, most))
+
+    def _most_at_once(self, wanted: int) -> int:
+        if self.device != "cpu":
+            return wanted
+        return _CONVOLVED if self.is_convolutional else _OTHERS
+
+    def _fetch(self, items: Sequence[Any], i: int) -> Image | None:
+        if not isinstance(items, Images):
+            image: Image = items[i]
+            return image
+        least_side = None if self.steps is None else self.steps.least_side
+        return items.picture(i, least_side=least_side)
+
+    def _forward(self, items: list[Image | None]) -> Vectors:
+        views = [[] if image is None else self._views(image) for image in items]
         # A square picture is its own squeezed one, and is encoded once.
         distinct = list({id(view): view for row in views for view in row}.values())
         place = {id(view): i for i, view in enumerate(distinct)}
-        chosen = [[place[id(view)] for view in row] for row in views]
-        return self._encode_views(distinct, len(items))[chosen].reshape(
-            len(items), self.width
-        )
+        found = self._encode_views(distinct)
+        rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
+        for row, seen in zip(rows, views, strict=True):
+            if seen:
+                row[:] = found[[place[id(view)] for view in seen]].ravel()
+        return rows
 
-    def _views(self, image: Image) -> list[Image]:
-        bounded = _bounded(image)
-        return [_view(bounded, name) for name in self.spec["pooling"]["views"]]
+    def _views(self, image: Image) -> list[Any]:
+        picture = _bounded(to_tensor(image))
+        return [_view(picture, name) for name in self.spec["pooling"]["views"]]
 
-    def _encode_views(self, items: list[Image], batch_size: int) -> Vectors:
-        import torch
-
-        rows = np.full(
-            (len(items), self.width // self.n_views), np.nan, dtype=np.float32
-        )
+    def _encode_views(self, views: list[Any]) -> Vectors:
+        shape = len(views), self.width // self.n_views
+        rows: Vectors = np.full(shape, np.nan, dtype=np.float32)
         by_shape: dict[Any, list[tuple[int, Any]]] = {}
-        for i, image in enumerate(items):
-            pixels = self._pixels(image)
-            if pixels is not None:
-                by_shape.setdefault(pixels.shape, []).append((i, pixels))
-        step = _CPU_BATCH if self.device == "cpu" else batch_size
+        for i, view in enumerate(views):
+            cut = self._cut(view)
+            if cut is not None:
+                by_shape.setdefault(cut.shape, []).append((i, cut))
+        step = self._most_at_once(len(views))
         for group in by_shape.values():
             for start in range(0, len(group), step):
-                places, pixels = zip(*group[start : start + step], strict=True)
-                batch = torch.cat(pixels).to(self.device, torch.float32)
-                rows[list(places)] = self._features(batch).float().cpu().numpy()
+                places, cuts = zip(*group[start : start + step], strict=True)
+                with self.turn:
+                    batch = self._floats(stacked(cuts).to(self.device))
+                    rows[list(places)] = self._features(batch).float().cpu().numpy()
         return rows
+
+    def _cut(self, view: Any) -> Any:
+        """Return what the model sees of a view, or None where it cannot."""
+        try:
+            if self.steps is None:
+                return self._preprocess(to_picture(view))[0]
+            return self.steps.cut(view)
+        except (ArithmeticError, OSError, RuntimeError, TypeError, ValueError):
+            return None
+
+    def _floats(self, batch: Any) -> Any:
+        """Return a batch of cut views as the model takes them."""
+        import torch
+
+        floats = batch if self.steps is None else self.steps.normalise(batch)
+        return floats.to(getattr(torch, self.dtype), memory_format=torch.channels_last)
 
 
 class ImageEncoder(ViewEncoder):
@@ -123,15 +173,20 @@ class ImageEncoder(ViewEncoder):
         width = model.get_submodule(spec["pooling"]["input_of"]).in_features
         super().__init__(model, spec, device=device, width=width, missing=missing)
         self.processor = processor
+        of_timm = getattr(processor, "val_transforms", None)
+        steps = (
+            steps_of_settings(processor.to_dict())
+            if of_timm is None
+            else steps_of_transforms(of_timm.transforms)
+        )
+        self.steps = checked(steps, self._preprocess)
 
     def example(self, image: Image, *, augment: bool) -> Any:
         """Return a tensor of an image's views, or of one that is varied at random."""
-        import torch
-
+        views = self._views(image)
         if augment:
-            varied = _augmentation(self._side)(_bounded(image))
-            return self._preprocess(varied)
-        return torch.cat([self._preprocess(view) for view in self._views(image)])
+            views = [_augmentation(self._side)(_bounded(to_tensor(image))[:3])]
+        return self._floats(stacked([self._cut(view) for view in views]))
 
     def collate(self, examples: list[Any]) -> dict[str, Any]:
         """Return the model's inputs for some images."""
@@ -189,26 +244,26 @@ def _augmentation(side: int) -> Any:
     )
 
 
-def _view(image: Image, name: str) -> Image:
-    """Return what the model's own preprocessing is given of an image.
+def _view(picture: Any, name: str) -> Any:
+    """Return what the model's own preprocessing is given of a picture.
 
     It usually crops the centre of a picture, which loses the ends of a long one; of one
     that is squeezed to a square it crops a margin.
     """
-    side = min(image.size)
-    if name == CENTRE or image.size == (side, side):
-        return image
-    return image.resize((side, side), Resampling.BICUBIC)
+    side = min(picture.shape[-2:])
+    if name == CENTRE or picture.shape[-2:] == (side, side):
+        return picture
+    return resized(picture, (side, side), Resampling.BICUBIC)
 
 
-def _bounded(image: Image) -> Image:
-    width, height = image.size
+def _bounded(picture: Any) -> Any:
+    height, width = picture.shape[-2:]
     longest = _MAX_ASPECT * min(width, height)
     if max(width, height) <= longest:
-        return image
+        return picture
     cut = min(width, longest), min(height, longest)
     left, top = (width - cut[0]) // 2, (height - cut[1]) // 2
-    return image.crop((left, top, left + cut[0], top + cut[1]))
+    return picture[:, top : top + cut[1], left : left + cut[0]]
 
 
 def _load(
@@ -216,12 +271,14 @@ def _load(
     device: str,
     expected: Spec | None,
     *,
+    dtype: str,
     views: Sequence[str] = (CENTRE,),
 ) -> ImageEncoder:
     from PIL import Image
     from transformers import AutoModelForImageClassification
 
-    model, missing = from_pretrained(source, AutoModelForImageClassification)
+    auto = AutoModelForImageClassification
+    model, missing = from_pretrained(source, auto, dtype, device)
     if expected is None:
         pooling = {"input_of": _last_linear(source, model), "views": list(views)}
     else:

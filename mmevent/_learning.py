@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mmevent._folds import Folds
+    from mmevent._sample import Sample
     from mmevent.detector import EventDetector
 
     IntArray = NDArray[np.intp]
@@ -128,29 +129,38 @@ def learning_curve(
     wanted = _checked_shares(shares)
     setup = Setup(detector, 0)
     prepared = setup.read(posts)
-    sample = setup.sample(prepared, y, groups, y_stage1)
-    setup.check_same(sample, y_stage1)
-    setup.check_groups(sample)
+    with shared_memo():
+        sample = setup.sample(prepared, y, groups, y_stage1)
+        setup.check_same(sample, y_stage1)
+        setup.check_groups(sample)
+        encode_posts(detector, prepared)
+        return _curve(detector, setup, sample, wanted, corpus_size)
+
+
+def _curve(
+    detector: EventDetector,
+    setup: Setup,
+    sample: Sample,
+    shares: list[float],
+    corpus_size: int | None,
+) -> pd.DataFrame:
     kind = setup.kind() or setup.usual_kind()
     folds = setup.folds(sample, kind)
-    names, classes = list(detector.branches_), coding_of(detector)
     job = replace(
-        setup.job(sample, names, classes),
+        setup.job(sample, list(detector.branches_), coding_of(detector)),
         calibration=None,
         policy=detector.policy_,
         corpus_size=corpus_size,
     )
     rows, refused = [], ""
-    with shared_memo():
-        encode_posts(detector, prepared)
-        for share in wanted:
-            cut = _Cut(folds, share)
-            try:
-                cut.check(inner=kind == NESTED)
-            except InputError as error:
-                refused = str(error)
-                continue
-            rows.append(_figures(job, cut, kind, sample.labels))
+    for share in shares:
+        cut = _Cut(folds, share)
+        try:
+            cut.check(inner=kind == NESTED)
+        except InputError as error:
+            refused = str(error)
+            continue
+        rows.append(_figures(job, cut, kind, sample.labels))
     if not rows:
         raise InputError(f"no share leaves posts enough to learn from: {refused}")
     return pd.DataFrame(rows)

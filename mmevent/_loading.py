@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from mmevent._hub import (
     resolve_device,
     unloadable,
 )
+from mmevent._precision import AUTO, FLOAT32, cast, check_device, dtype_of, runnable
 from mmevent.exceptions import ModelUnavailableError
 
 EncoderT = TypeVar("EncoderT", bound=Encoder)
@@ -35,6 +37,7 @@ def load_encoder(
     *,
     revision: str | None = None,
     device: str = "auto",
+    dtype: str = AUTO,
     local_files_only: bool = False,
     verbose: bool = False,
     expected: Spec | None = None,
@@ -43,15 +46,19 @@ def load_encoder(
     """Load an encoder, or return the same one if this process still has it.
 
     `settings` are `max_length` of a text encoder and `views` of image encoders. With
-    `expected`, the spec of an earlier load, its preprocessing, pooling and length are
-    used instead, and other weights than its own are refused.
+    `expected`, the spec of an earlier load, its preprocessing, pooling, length and
+    dtype are used instead, and other weights than its own are refused.
     """
     place = resolve_device(device)
+    if expected is None:
+        check_device(dtype, place)
+    else:
+        dtype = expected["dtype"]
     folder = find_folder(model, kind.files)
     where: Hashable = model if folder is None else (str(folder), _signature(folder))
     wanted = json_hash(expected) if expected is not None else None
     given = tuple((name, repr(v)) for name, v in settings.items() if v is not None)
-    key = (kind.kind, where, revision, given, place, wanted)
+    key = (kind.kind, where, revision, given, place, dtype, wanted)
     with _lock:
         found = find_encoder(key)
         if isinstance(found, kind):
@@ -63,9 +70,16 @@ def load_encoder(
             local_files_only=local_files_only,
             verbose=verbose,
         )
-        encoder: EncoderT = LOADERS[kind](source, place, expected, **settings)
+        load = partial(LOADERS[kind], source, place, expected, **settings)
+        try:
+            encoder: EncoderT = load(dtype=dtype)
+        except ModelUnavailableError:
+            if dtype != AUTO:
+                raise
+            encoder = load(dtype=FLOAT32)  # some of its code may know no other
         spec, spec_hash = encoder.spec, json_hash(encoder.spec)
-        spec_key = (kind.kind, where, spec["revision"], (), place, spec_hash)
+        at = (place, spec["dtype"], spec_hash)
+        spec_key = (kind.kind, where, spec["revision"], (), *at)
         remember_encoder(encoder, key, spec_key)
     return encoder
 
@@ -100,8 +114,10 @@ def tried(source: ModelSource, encoder: EncoderT, item: object) -> EncoderT:
     return encoder
 
 
-def from_pretrained(source: ModelSource, auto: Any) -> tuple[Any, frozenset[str]]:
-    """Return a model in float32 and the names of weights its checkpoint lacks."""
+def from_pretrained(
+    source: ModelSource, auto: Any, dtype: str = FLOAT32, device: str = "cpu"
+) -> tuple[Any, frozenset[str]]:
+    """Return a model and the names of weights its checkpoint lacks."""
     import torch
 
     try:
@@ -116,7 +132,7 @@ def from_pretrained(source: ModelSource, auto: Any) -> tuple[Any, frozenset[str]
             )
     except Exception as error:  # whatever the library finds wrong with the files
         raise unloadable(source, error) from error
-    return model, frozenset(info["missing_keys"])
+    return cast(model, dtype, device), frozenset(info["missing_keys"])
 
 
 @contextmanager
@@ -150,7 +166,7 @@ def encoder_spec(
         "preprocessing": preprocessing,
         "pooling": pooling,
         "max_length": max_length,
-        "dtype": "float32",
+        "dtype": dtype_of(model),
     }
 
 
@@ -166,31 +182,38 @@ def check_same(source: ModelSource, what: str, expected: str, found: str) -> Non
     raise ModelUnavailableError(msg)
 
 
-def with_weights(encoder: EncoderT, weights: Mapping[str, Any]) -> EncoderT:
-    """Return an encoder of its own, some of whose weights are others."""
+def with_weights(encoder: EncoderT, weights: Mapping[str, Any], dtype: str) -> EncoderT:
+    """Return an encoder of its own in another format, some of its weights others."""
     import torch
 
     other = copy(encoder)
-    other.lock = threading.RLock()
+    other.lock, other._twins = threading.RLock(), []
     with encoder.lock:
         for part in {"model", "tokenizer"} & vars(encoder).keys():
             setattr(other, part, deepcopy(getattr(encoder, part)))
     tensors = {name: torch.as_tensor(array) for name, array in weights.items()}
     other.model.load_state_dict(tensors, strict=False)
+    model = cast(other.model, dtype, other.device)
     other.spec = encoder.spec | {
-        "weights_sha256": _weights_hash(other.model, encoder.missing)
+        "weights_sha256": _weights_hash(model, encoder.missing),
+        "dtype": dtype_of(model),
     }
+    other.model = runnable(model, other.device)
+    other.dtype = dtype_of(other.model)
     other.n_encoded = 0
     return other
 
 
 def _weights_hash(model: Any, missing: frozenset[str]) -> str:
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if name in missing:
             continue
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        digest.update(content.numpy().data)
     return digest.hexdigest()
 
 

@@ -13,9 +13,12 @@ from mmevent._cache import shared_memo
 from mmevent.calibration import cases_of
 from mmevent.decision import budget_of, budget_threshold
 from mmevent.exceptions import UnusableInputWarning
+from mmevent.image import FrozenImageClassifier
 from mmevent.tuning import Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -89,6 +92,7 @@ def seen_in_fit(detector: EventDetector, prepared: Prepared) -> NDArray[np.bool_
 def score_posts(detector: EventDetector, prepared: Prepared) -> pd.DataFrame:
     """Return the audit of posts, without prediction and margin."""
     with shared_memo():
+        look_at_images(prepared, [detector.image_])
         evidence, p_image = evidence_of(detector, prepared)
     rule = whole_rule(detector)
     audit = audit_table(prepared, evidence, p_image, rule, text=detector.text_)
@@ -117,6 +121,14 @@ def decide_posts(detector: EventDetector, audit: pd.DataFrame) -> pd.DataFrame:
     if budget is not None:
         threshold = budget_threshold(audit["score"], budget)
     return decide(audit, threshold, np.array(coding_of(detector)))
+
+
+def look_at_images(prepared: Prepared, branches: Iterable[Any]) -> None:
+    """Read each image once: for its embedding, if a branch wants it, and its status."""
+    for branch in branches:
+        if isinstance(branch, FrozenImageClassifier):
+            branch._encode_ahead(prepared.images)
+    prepared.images.scan()
 
 
 def encode_posts(detector: EventDetector, prepared: Prepared) -> None:

@@ -40,15 +40,14 @@ class Prepared:
         columns: Mapping[str, Any] | None,
         image_root: Any,
         allow_outside_root: bool,
-        verbose: bool = False,
     ) -> Prepared:
-        """Read posts in any form, and examine their images."""
+        """Read posts in any form; their images are read when something is asked."""
         table = to_posts(posts, columns=columns)
         sources, post = flatten_images(table)
         images = Images(
             sources, image_root=image_root, allow_outside_root=allow_outside_root
         )
-        return cls(table, images.scan(verbose=verbose), post)
+        return cls(table, images, post)
 
     def __len__(self) -> int:
         return len(self.posts)

@@ -10,11 +10,18 @@ from sklearn.utils import check_random_state
 
 from mmevent._branch_parameters import check_branches, unfitted_branches
 from mmevent._estimation import CROSS_FITTED, NESTED, Job
+from mmevent._prediction import look_at_images
 from mmevent._prepared import Prepared
 from mmevent._sample import Sample
 from mmevent._second import asked_for
 from mmevent._trainable import is_fine_tuned
-from mmevent._validation import check_labels, check_n_jobs, check_seed, check_stage1
+from mmevent._validation import (
+    check_groups,
+    check_labels,
+    check_n_jobs,
+    check_seed,
+    check_stage1,
+)
 from mmevent.calibration import check_calibration
 from mmevent.decision import budget_of, check_policy, plain_policy
 from mmevent.exceptions import InputError
@@ -139,14 +146,13 @@ class Setup:
         return [self.detector.text, *([] if second is None else [second.branch])]
 
     def read(self, posts: Any) -> Prepared:
-        """Read posts, and examine their images."""
+        """Read posts; `look_at_images` is to come next."""
         asked = self.detector
         return Prepared.of(
             posts,
             columns=asked.columns,
             image_root=asked.image_root,
             allow_outside_root=asked.allow_outside_root,
-            verbose=asked.verbose,
         )
 
     def sample(
@@ -156,7 +162,11 @@ class Setup:
         groups: ArrayLike | None,
         y_stage1: ArrayLike | None,
     ) -> Sample:
-        """Join posts with their labels and groups."""
+        """Join posts with their labels and groups.
+
+        The image branches see all images before any status is asked for, so that each
+        is decoded once.
+        """
         event = check_labels(y, len(prepared), self.detector.pos_label)[0]
         if y_stage1 is not None and self.second() is None:
             raise InputError(
@@ -167,6 +177,8 @@ class Setup:
             )
         ids = prepared.posts["id"].to_numpy()
         stage1 = check_stage1(y_stage1, event, ids)
+        check_groups(groups, len(prepared))
+        look_at_images(prepared, self.branches().values())
         return Sample.of(prepared, event, groups, stage1)
 
     def check_same(self, sample: Sample, y_stage1: ArrayLike | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._encoding import Encoder, Spec, json_hash, write_json
+from mmevent._encoding import Encoder, Spec, cut, json_hash, write_json
 from mmevent._hub import ModelSource, quiet_loading, unloadable
 from mmevent._loading import (
     LOADERS,
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 
 
+# Tokens of a batch on a processor: the activations of more fall out of its caches.
+_CPU_TOKENS = 512
+
+
 class TextEncoder(Encoder):
     """Texts to pooled token embeddings."""
 
@@ -46,13 +51,13 @@ class TextEncoder(Encoder):
         width = model.config.hidden_size
         super().__init__(model, spec, device=device, width=width, missing=missing)
         self.tokenizer = tokenizer
+        self.tokenizing = threading.Lock()  # its padding is a state of its own
 
     def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which texts have more tokens than the encoder reads."""
-        with self.lock:
-            ids = self._tokenize(texts, verbose=False)["input_ids"] if texts else []
         longest = self.spec["max_length"]
-        return np.fromiter((len(row) > longest for row in ids), bool, len(ids))
+        with self.lock:
+            return np.greater(self._n_tokens(texts), longest)
 
     def _save_preprocessing(self, folder: Path) -> None:
         """Write the tokenizer and sentence-transformers' own settings files."""
@@ -94,8 +99,24 @@ class TextEncoder(Encoder):
                 },
             )
 
-    def _order(self, items: Sequence[str]) -> list[int]:
-        return sorted(range(len(items)), key=lambda i: len(items[i]))
+    def _batches(self, items: Sequence[str], batch_size: int) -> list[list[int]]:
+        """Put texts of as many tokens together, so that little is padded."""
+        counts = np.minimum(self._n_tokens(items), self.spec["max_length"])
+        order = np.argsort(counts, kind="stable")
+        if self.device != "cpu":
+            return cut(order.tolist(), batch_size)
+        batches: list[list[int]] = []
+        for i in order.tolist():
+            n = len(batches[-1]) + 1 if batches else 0
+            if batches and n <= batch_size and n * counts[i] <= _CPU_TOKENS:
+                batches[-1].append(i)
+            else:
+                batches.append([i])
+        return batches
+
+    def _n_tokens(self, texts: Sequence[str]) -> NDArray[np.intp]:
+        ids = self._tokenize(list(texts), verbose=False)["input_ids"] if texts else []
+        return np.fromiter(map(len, ids), np.intp, len(ids))
 
     def _tokenize(self, texts: Sequence[str], **options: Any) -> Any:
         preprocessing = self.spec["preprocessing"]
@@ -105,7 +126,10 @@ class TextEncoder(Encoder):
         return self.tokenizer(texts, **options)
 
     def _forward(self, items: list[str]) -> Vectors:
-        rows: Vectors = self.features(self.collate(items).to(self.device)).cpu().numpy()
+        with self.tokenizing:
+            inputs = self.collate(items)
+        with self.turn:
+            rows: Vectors = self.features(inputs.to(self.device)).cpu().numpy()
         return rows
 
     def example(self, text: str, *, augment: bool) -> str:
@@ -145,12 +169,13 @@ def _load(
     device: str,
     expected: Spec | None,
     *,
+    dtype: str,
     max_length: int | None = None,
 ) -> TextEncoder:
     from transformers import AutoModel, AutoTokenizer
 
     settings = sentence_settings(source)
-    model, missing = from_pretrained(source, AutoModel)
+    model, missing = from_pretrained(source, AutoModel, dtype, device)
     surplus = {name for name in missing if not name.startswith("pooler.")}
     if surplus:
         raise incomplete(source, surplus)

@@ -16,6 +16,7 @@ from mmevent._encoding import TRAINED, Spec
 from mmevent._frozen import Examples, FrozenClassifier
 from mmevent._head import balanced_weight, fit_head
 from mmevent._loading import with_weights
+from mmevent._precision import FLOAT32
 from mmevent._workspace import workspace
 from mmevent.exceptions import InputError
 
@@ -72,6 +73,9 @@ class TrainableClassifier(FrozenClassifier, ABC):
                     f"{name}=1 or more."
                 )
 
+    def _starting_dtype(self) -> str:
+        return super()._starting_dtype() if self.train == HEAD else FLOAT32
+
     def _load_unfitted(self) -> Any:
         encoder = super()._load_unfitted()
         if not isinstance(self.train, str):
@@ -101,7 +105,7 @@ class TrainableClassifier(FrozenClassifier, ABC):
             trained, head = self._tune(encoder, examples, rows, parts, recipe)
         self._trained, self.pretrained_spec_ = trained.weights, encoder.spec
         self.n_epochs_ = trained.n_epochs
-        return with_weights(encoder, trained.weights), head
+        return with_weights(encoder, trained.weights, self.dtype), head
 
     def _tune(
         self, encoder: Any, examples: Examples, rows: Rows, parts: Parts, recipe: Recipe
@@ -159,7 +163,8 @@ class TrainableClassifier(FrozenClassifier, ABC):
     def _load(self, spec: Spec) -> Any:
         if spec is not self.encoder_spec_ or not hasattr(self, TRAINED):
             return super()._load(spec)
-        return with_weights(super()._load(self.pretrained_spec_), self._trained)
+        encoder = super()._load(self.pretrained_spec_)
+        return with_weights(encoder, self._trained, spec["dtype"])
 
 
 def _check_trainable(encoder: Any) -> None:

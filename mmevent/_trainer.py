@@ -29,6 +29,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from mmevent._network import Network, TrainableEncoder
+from mmevent._precision import has_bf16
 
 _PATIENCE = 2  # epochs without a better order of the validation rows
 _CRITERION = "average_precision"
@@ -127,17 +128,6 @@ def n_workers(device: str) -> int:
     """Return how many processes prepare batches: a CPU has none to spare."""
     forks = sys.platform == "linux"  # elsewhere they would have to be sent the encoder
     return min(_WORKERS, os.cpu_count() or 1) if forks and device != "cpu" else 0
-
-
-def has_bf16(device: str) -> bool:
-    """Whether a device computes in bfloat16, and does not imitate it."""
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device != "cpu":
-        return False
-    # An older torch does not say.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def make_trainer(

@@ -30,13 +30,13 @@ from mmevent._hub import quiet_loading
 from mmevent._loading import with_weights
 from mmevent._memory import halved
 from mmevent._network import Linear, Network, TrainableEncoder, choose_trained
+from mmevent._precision import FLOAT32, has_bf16
 from mmevent._trainer import (
     SETTINGS,
     Parts,
     Recipe,
     Rows,
     best_epoch,
-    has_bf16,
     last_checkpoint,
     make_trainer,
 )
@@ -91,7 +91,7 @@ def fine_tune(
         found = _read(folder / _WEIGHTS)
         if found is None:
             torch.manual_seed(recipe.seed)
-            network = Network(with_weights(encoder, {}), linear)
+            network = Network(with_weights(encoder, {}, FLOAT32), linear)
             names = choose_trained(network.encoder, recipe.n_blocks)
             n_epochs = _train(network, rows, parts, recipe, folder, verbose)
             wanted = [] if len(parts[1]) and n_epochs else names

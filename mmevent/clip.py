@@ -70,6 +70,10 @@ class ClipProbeClassifier(FrozenImageClassifier):
         result.
     device : str, default="auto"
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Number format of the encoder. "auto" is bfloat16 where the device computes in
+        it and the encoder has a million weights or more: it is twice as quick, and
+        moves scores in their third digit. See Notes of `ImageClassifier`.
     local_files_only : bool, default=False
         Whether to use only what is on this machine, and no network.
     cache : path, "auto" or None, default="auto"
@@ -123,6 +127,7 @@ class ClipProbeClassifier(FrozenImageClassifier):
         class_weight: Mapping[Any, float] | str | None = "balanced",
         batch_size: int = 32,
         device: str = "auto",
+        dtype: str = "auto",
         local_files_only: bool = False,
         cache: str | os.PathLike[str] | None = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -136,6 +141,7 @@ class ClipProbeClassifier(FrozenImageClassifier):
         self.class_weight = class_weight
         self.batch_size = batch_size
         self.device = device
+        self.dtype = dtype
         self.local_files_only = local_files_only
         self.cache = cache
         self.random_state = random_state
@@ -230,6 +236,10 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
         result.
     device : str, default="auto"
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Number format of the encoder. "auto" is bfloat16 where the device computes in
+        it and the encoder has a million weights or more: it is twice as quick, and
+        moves scores in their third digit. See Notes of `ImageClassifier`.
     local_files_only : bool, default=False
         Whether to use only what is on this machine, and no network.
     cache : path, "auto" or None, default="auto"
@@ -307,6 +317,7 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
         pos_label: Any = None,
         batch_size: int = 32,
         device: str = "auto",
+        dtype: str = "auto",
         local_files_only: bool = False,
         cache: str | os.PathLike[str] | None = "auto",
         verbose: bool = False,
@@ -322,6 +333,7 @@ class ClipZeroShotClassifier(FrozenImageClassifier):
         self.pos_label = pos_label
         self.batch_size = batch_size
         self.device = device
+        self.dtype = dtype
         self.local_files_only = local_files_only
         self.cache = cache
         self.verbose = verbose

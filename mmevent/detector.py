@@ -290,17 +290,17 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         prepared = setup.read(posts)
         check_some(len(prepared), "fit")
         check_enough(self.calibration, len(prepared))
-        slices = Slices.of(prepared, posts)
-        sample = setup.sample(prepared, y, groups, y_stage1)
         _, self.classes_, self.pos_label_ = check_labels(
             y, len(prepared), self.pos_label
         )
         column = getattr(y, "name", None)
         self.label_name_ = None if column is None else str(column)
-        kind = setup.kind()
-        folds = setup.folds(sample, kind)
-        notes = sample.notes(setup.texts(), self.image)
         with shared_memo():
+            sample = setup.sample(prepared, y, groups, y_stage1)
+            kind = setup.kind()
+            folds = setup.folds(sample, kind)
+            slices = Slices.of(prepared, posts)
+            notes = sample.notes(setup.texts(), self.image)
             self._fit_branches(setup, sample)
             job = setup.job(sample, list(self.branches_), coding_of(self))
             evidence, fold, run = estimate(job, folds, kind)

@@ -17,6 +17,7 @@ from mmevent._prediction import (
     coding_of,
     encode_posts,
     evidence_of,
+    look_at_images,
     rule_of,
     seen_in_fit,
 )
@@ -125,22 +126,30 @@ def evaluate(
     prepared = Setup(detector).read(posts)
     check_some(len(prepared), "evaluate")
     columns = [by] if isinstance(by, str) else list(by)
-    asked = _Asked(Slices.of(prepared, posts, columns), prevalence, corpus_size)
-    if held_out:
-        figures = _held_out(detector, prepared, y, groups, asked, drop_seen=drop_seen)
-    else:
-        figures = _again(
-            detector, prepared, y, groups, y_stage1, asked, _checked_seeds(seeds)
-        )
+    asked = _Asked(posts, columns, prevalence, corpus_size)
+    with shared_memo():
+        if held_out:
+            figures = _held_out(
+                detector, prepared, y, groups, asked, drop_seen=drop_seen
+            )
+        else:
+            figures = _again(
+                detector, prepared, y, groups, y_stage1, asked, _checked_seeds(seeds)
+            )
     return replace(figures, threshold=threshold_spread(detector))
 
 
 class _Asked(NamedTuple):
     """What the figures are to be given for."""
 
-    slices: Slices
+    posts: Any
+    columns: list[str]
     prevalence: float | None
     corpus_size: int | None
+
+    def slices(self, prepared: Prepared) -> Slices:
+        """Return the slices of all posts, whose images were looked at before."""
+        return Slices.of(prepared, self.posts, self.columns)
 
 
 def _check_prevalence(prevalence: object, policy: object) -> None:
@@ -174,19 +183,19 @@ def _again(
     sample = setup.sample(prepared, y, groups, y_stage1)
     setup.check_same(sample, y_stage1)
     setup.check_groups(sample)
+    slices = asked.slices(prepared)
     kind = setup.kind() or setup.usual_kind()
     by_seed = [Setup(detector, seed).folds(sample, kind) for seed in seeds]
     _check_test_parts(by_seed)
     names, classes = list(detector.branches_), coding_of(detector)
     runs = []
-    with shared_memo():
-        encode_posts(detector, prepared)
-        for seed, folds in zip(seeds, by_seed, strict=True):
-            job = Setup(detector, seed).job(sample, names, classes)
-            job = replace(job, policy=detector.policy_, corpus_size=asked.corpus_size)
-            run = estimate(job, folds, kind)[2]
-            assert run is not None
-            runs.append(run)
+    encode_posts(detector, prepared)
+    for seed, folds in zip(seeds, by_seed, strict=True):
+        job = Setup(detector, seed).job(sample, names, classes)
+        job = replace(job, policy=detector.policy_, corpus_size=asked.corpus_size)
+        run = estimate(job, folds, kind)[2]
+        assert run is not None
+        runs.append(run)
     notes = sample.notes(setup.texts(), detector.image)
     if setup.second() is not None and detector.stages_ is None:
         notes.append(NO_SECOND_STAGE)
@@ -194,7 +203,7 @@ def _again(
         runs,
         folds,
         kind=kind,
-        slices=asked.slices,
+        slices=slices,
         prevalence=asked.prevalence,
         notes=notes,
         verbose=detector.verbose,
@@ -240,6 +249,8 @@ def _held_out(
     """Predict posts that the fit never saw, once."""
     event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
     given = check_groups(groups, len(prepared))
+    look_at_images(prepared, [detector.image_])
+    slices = asked.slices(prepared)
     seen = seen_in_fit(detector, prepared)
     notes = []
     if seen.any():
@@ -255,7 +266,7 @@ def _held_out(
         check_some(len(kept), "evaluate, once training posts are dropped")
         notes.append(f"{int(seen.sum())} posts dropped: seen in training.")
         prepared, event = prepared.take(kept), event[kept]
-        asked = asked._replace(slices=asked.slices.take(kept))
+        slices = slices.take(kept)
         given = None if given is None else given[kept]
     sample = Sample.of(prepared, event, given)
     notes += sample.notes([], detector.image_)
@@ -263,7 +274,7 @@ def _held_out(
         [_held_out_run(detector, prepared, asked.corpus_size)],
         None,
         kind="held out",
-        slices=asked.slices,
+        slices=slices,
         prevalence=asked.prevalence,
         notes=notes,
         verbose=detector.verbose,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmevent._encoding import finite_rows
 from mmevent._frozen import FrozenClassifier
 from mmevent._image_encoder import VIEWS, ImageEncoder
 from mmevent._trainable import TrainableClassifier
@@ -44,10 +45,23 @@ class FrozenImageClassifier(FrozenClassifier):
         return {"views": tuple(views)}
 
     def _items(self, X: Any) -> tuple[Images, list[str], NDArray[np.bool_]]:
-        images = as_images(X).scan(verbose=self.verbose)
-        usable = images.usable
-        chosen = images[usable]
-        return chosen, [str(digest) for digest in chosen.digests], usable
+        images = as_images(X)
+        readable = images.digests != ""
+        chosen = images[readable]
+        return chosen, chosen.digests.tolist(), readable
+
+    def _embed(self, encoder: Any, items: Any, keys: list[str]) -> NDArray[np.float32]:
+        rows = super()._embed(encoder, items, keys)
+        items.confirm(finite_rows(rows))
+        return rows
+
+    def _encode_ahead(self, images: Images) -> None:
+        """Encode images under the open memo, and learn on the way which are usable."""
+        items, keys, _ = self._items(images)
+        if keys:
+            fitted = hasattr(self, "head_")
+            encoder = self._fitted_encoder() if fitted else self._load_unfitted()
+            self._embed(encoder, items, keys)
 
 
 class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
@@ -100,6 +114,10 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
         result.
     device : str, default="auto"
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
+    dtype : {"auto", "float32", "bfloat16"}, default="auto"
+        Number format of the encoder. "auto" is bfloat16 where the device computes in
+        it and the encoder has a million weights or more: it is twice as quick, and
+        moves scores in their third digit. See Notes of `ImageClassifier`.
     local_files_only : bool, default=False
         Whether to use only what is on this machine, and no network.
     cache : path, "auto" or None, default="auto"
@@ -167,6 +185,7 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
         class_weight: Mapping[Any, float] | str | None = "balanced",
         batch_size: int = 32,
         device: str = "auto",
+        dtype: str = "auto",
         local_files_only: bool = False,
         cache: str | os.PathLike[str] | None = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -185,6 +204,7 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
         self.class_weight = class_weight
         self.batch_size = batch_size
         self.device = device
+        self.dtype = dtype
         self.local_files_only = local_files_only
         self.cache = cache
         self.random_state = random_state

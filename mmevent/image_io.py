@@ -6,10 +6,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import EllipsisType
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,13 @@ Source: TypeAlias = (
     " | Mapping[str, Any]"
 )
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _Several: TypeAlias = slice | NDArray[Any] | Sequence[Any]
+
+# Whether a file decodes to its end is seen as well at an eighth of its size.
+_SMALL = 1
 
 _REMOTE = re.compile(
     r"\s*(?:[a-z][a-z0-9+.\-]+:/|(?:data|file|blob|cid|mailto):|//|\\\\)",
@@ -247,7 +254,7 @@ class Images(Sequence[Image.Image]):
     def statuses(self) -> NDArray[np.str_]:
         """Status of each source, one of ``STATUSES``; shape (n,).
 
-        The first use reads and decodes each distinct source once.
+        The first use decodes each distinct source that was not decoded before.
         """
         self.scan()
         return self._store.statuses[self._rows]
@@ -257,10 +264,10 @@ class Images(Sequence[Image.Image]):
         """SHA-256 of each source's bytes, in hexadecimal; shape (n,).
 
         Empty where nothing was read. A ``PIL.Image`` has no file: its digest is that
-        of its size and RGB pixels, and never equals a file's. The first use reads and
-        decodes each distinct source once.
+        of its size and RGB pixels, and never equals a file's. The first use reads
+        each distinct source once, and decodes no file.
         """
-        self.scan()
+        self._store.read(self._rows)
         return self._store.digests[self._rows]
 
     @property
@@ -269,7 +276,7 @@ class Images(Sequence[Image.Image]):
         return np.equal(self.statuses, "ok")
 
     def scan(self, *, verbose: bool = False) -> Images:
-        """Read each distinct source that was not read yet, for status and digest.
+        """Decode each distinct source whose status is not known yet.
 
         Parameters
         ----------
@@ -281,8 +288,38 @@ class Images(Sequence[Image.Image]):
         Images
             The same object.
         """
-        self._store.scan(self._rows, verbose)
+        self._store.read(self._rows, decoding=True, verbose=verbose)
         return self
+
+    def picture(
+        self, position: int, *, least_side: int | None = None
+    ) -> Image.Image | None:
+        """Decode one image, and learn its status.
+
+        Parameters
+        ----------
+        position : int
+            Which image.
+        least_side : int or None, default=None
+            Where given, a JPEG may come back smaller, by 2, 4 or 8, as long as both
+            its sides have that many pixels.
+
+        Returns
+        -------
+        PIL.Image.Image or None
+            None where the status is not ``"ok"``.
+        """
+        return self._store.picture(int(self._rows[position]), least_side)
+
+    def confirm(self, usable: NDArray[np.bool_]) -> None:
+        """Take it as known that some images are usable, which are not decoded then.
+
+        Parameters
+        ----------
+        usable : ndarray of shape (n,)
+            Which images are known to decode: their bytes once did.
+        """
+        self._store.confirm(self._rows[usable])
 
 
 class _Store:
@@ -294,60 +331,115 @@ class _Store:
         self.sources = sources
         self.root = root
         self.allow_outside_root = allow_outside_root
-        width = max(map(len, STATUSES))
-        self.statuses = np.zeros(len(sources), dtype=f"<U{width}")
+        self._found: dict[Hashable, tuple[str, str]] = {}  # digest and failure
         self.digests = np.zeros(len(sources), dtype="<U64")
-        self._by_key: dict[Hashable, tuple[str, str]] = {}
-        self._by_digest: dict[str, str] = {}
+        # What has no digest has its status here, and the others by their digest.
+        self._failures = np.zeros(len(sources), dtype=f"<U{max(map(len, STATUSES))}")
+        self._status: dict[str, str] = {}
+
+    @property
+    def statuses(self) -> NDArray[np.str_]:
+        known = [self._status.get(digest, "") for digest in self.digests.tolist()]
+        statuses: NDArray[np.str_] = np.where(self.digests == "", self._failures, known)
+        return statuses
+
+    def read(
+        self, rows: NDArray[np.intp], *, decoding: bool = False, verbose: bool = False
+    ) -> None:
+        """Find the digests of sources and, when decoding, their statuses."""
+        from tqdm import tqdm
+
+        sources = [_unwrap(self.sources[row]) for row in rows]
+        keys = list(map(_key, sources))
+        new = {
+            key: source
+            for key, source in zip(keys, sources, strict=True)
+            if not self._is_known(key, decoding)
+        }
+        found = _in_threads(lambda source: self._inspect(source, decoding), new)
+        hidden = not verbose or not decoding or not new
+        bar = tqdm(found, "Reading images", len(new), unit="image", disable=hidden)
+        self._found |= zip(new, bar, strict=True)
+        for row, key in zip(rows, keys, strict=True):
+            self.digests[row], self._failures[row] = self._found[key]
+
+    def _is_known(self, key: Hashable, decoding: bool) -> bool:
+        digest, failure = self._found.get(key, ("", ""))
+        if decoding and digest:
+            return digest in self._status
+        return bool(digest or failure)
+
+    def _inspect(self, source: Any, decoding: bool) -> tuple[str, str]:
+        """Return a source's digest, or else why it has none."""
+        if isinstance(source, Image.Image):
+            image, status = decode(source, MAX_PIXELS)
+            if image is None:
+                return "", status
+            digest = _digest_pixels(image)
+            self._status[digest] = status
+            return digest, ""
+        content = _read(source, self.root, self.allow_outside_root)
+        if isinstance(content, str):
+            return "", content
+        digest = hashlib.sha256(content).hexdigest()
+        if decoding and digest not in self._status:
+            self._status[digest] = decode(content, MAX_PIXELS, _SMALL)[1]
+        return digest, ""
+
+    def picture(self, row: int, least_side: int | None) -> Image.Image | None:
+        image, status = self._decode(row, least_side)
+        if not self.digests[row]:
+            self.read(np.array([row]))
+        if digest := str(self.digests[row]):
+            self._status[digest] = status
+        return image
 
     def load(self, row: int) -> Image.Image:
-        source = _unwrap(self.sources[row])
-        image, status = _load(source, self.root, self.allow_outside_root, MAX_PIXELS)
+        image, status = self._decode(row, None)
         if image is None:
             raise InputError(
-                f"image {_describe(source)} cannot be used, its status is {status!r}: "
-                "expected a picture that decodes. Select the usable ones first, "
-                "images[images.usable]."
+                f"image {_describe(_unwrap(self.sources[row]))} cannot be used, its "
+                f"status is {status!r}: expected a picture that decodes. Select the "
+                f"usable ones first, images[images.usable]."
             )
         return image
 
-    def scan(self, rows: NDArray[np.intp], verbose: bool) -> None:
-        unread = rows[self.statuses[rows] == ""]
-        if not len(unread):
-            return
-        from tqdm import tqdm
+    def _decode(
+        self, row: int, least_side: int | None
+    ) -> tuple[Image.Image | None, str]:
+        source, outside = _unwrap(self.sources[row]), self.allow_outside_root
+        return _load(source, self.root, outside, MAX_PIXELS, least_side)
 
-        for row in tqdm(
-            unread, desc="Reading images", unit="image", disable=not verbose
-        ):
-            source = _unwrap(self.sources[row])
-            key = _key(source)
-            if key not in self._by_key:
-                self._by_key[key] = self._examine(source)
-            self.statuses[row], self.digests[row] = self._by_key[key]
+    def confirm(self, rows: NDArray[np.intp]) -> None:
+        for digest in self.digests[rows].tolist():
+            self._status.setdefault(digest, "ok")
 
-    def _examine(self, source: Any) -> tuple[str, str]:
-        if isinstance(source, Image.Image):
-            image, status = decode(source, MAX_PIXELS)
-            return status, "" if image is None else _digest_pixels(image)
-        content = _read(source, self.root, self.allow_outside_root)
-        if isinstance(content, str):
-            return content, ""
-        digest = hashlib.sha256(content).hexdigest()
-        if digest not in self._by_digest:
-            self._by_digest[digest] = decode(content, MAX_PIXELS)[1]
-        return self._by_digest[digest], digest
+
+def _in_threads(
+    function: Callable[[T], R], values: Mapping[Hashable, T]
+) -> Iterator[R]:
+    """Apply a function to values, in order; hashing and decoding run side by side."""
+    n_threads = min(os.cpu_count() or 1, len(values))
+    if n_threads <= 1:
+        yield from map(function, values.values())
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        yield from pool.map(function, values.values())
 
 
 def _load(
-    source: Any, root: str, allow_outside_root: bool, max_pixels: int
+    source: Any,
+    root: str,
+    allow_outside_root: bool,
+    max_pixels: int,
+    least_side: int | None = None,
 ) -> tuple[Image.Image | None, str]:
     if isinstance(source, Image.Image):
         return decode(source, max_pixels)
     content = _read(source, root, allow_outside_root)
     if isinstance(content, str):
         return None, content
-    return decode(content, max_pixels)
+    return decode(content, max_pixels, least_side)
 
 
 def _unwrap(source: Any) -> Any:

@@ -41,6 +41,7 @@ from mmevent import (
     evaluate,
     fuse,
 )
+from mmevent._decoding import decode
 from mmevent._image_encoder import VIEWS, ImageEncoder
 from mmevent._loading import load_encoder
 from mmevent._text_encoder import TextEncoder
@@ -1061,7 +1062,7 @@ def encoded(
             return read(self, items)
 
         def count_pictures(self: ImageEncoder, items: list[Any]) -> Any:
-            pictures.append(len(items))
+            pictures.append(sum(item is not None for item in items))
             return look(self, items)
 
         patch.setattr(TextEncoder, "_forward", count_texts)
@@ -1089,6 +1090,36 @@ def encoded(
         ).fit(posts, y)
     assert held[0] is detector.text_.estimators_[0]._encoder
     return detector, texts, pictures
+
+
+def test_each_picture_is_decoded_once(
+    tiny_image_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Any] = []
+
+    def watched(source: Any, *options: Any) -> Any:
+        decoded.append(source)
+        return decode(source, *options)
+
+    monkeypatch.setattr("mmevent.image_io.decode", watched)
+    posts, y = draw(60, share_broken=0.05)
+    n_distinct = len(set(Images(flatten_images(to_posts(posts))[0]).digests))
+    branch = ImageClassifier(model=tiny_image_model, cache=tmp_path / "cache")
+    detector = EventDetector(
+        text=make_pipeline(TfidfVectorizer(), LogisticRegression()),
+        image=branch,
+        cv=2,
+        inner_cv=2,
+        n_trials=3,
+        random_state=0,
+    ).fit(posts, y)
+    assert 0 < len(decoded) <= n_distinct
+    decoded.clear()
+    first = detector.audit(posts)
+    broken = (first["n_usable"] < first["n_images"]).sum()
+    assert 0 < broken
+    assert len(decoded) <= broken  # what the cache has did decode
+    assert detector.audit(posts).equals(first)
 
 
 def test_every_distinct_text_and_image_is_encoded_once(

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmevent._cache import shared_memo
@@ -22,7 +25,6 @@ def _keys(images: list[Image.Image]) -> list[str]:
 
 def _reference_states(folder: str, text: str) -> tuple[Any, Any]:
     """Return one text's token states, from an unbatched call of transformers."""
-    import torch
     from transformers import AutoModel, AutoTokenizer
 
     inputs = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
@@ -50,7 +52,8 @@ def test_images_become_the_input_of_the_classifying_layer(
     encoder = load_encoder(ImageEncoder, tiny_image_model)
     pixels = encoder.processor(pictures[0], return_tensors="pt")["pixel_values"]
     pooled = encoder.model.resnet(pixels).pooler_output.flatten()
-    np.testing.assert_allclose(encoder.encode(pictures[:1])[0], pooled, atol=1e-6)
+    # Pillow resizes there and torch here, which round differently.
+    np.testing.assert_allclose(encoder.encode(pictures[:1])[0], pooled, atol=1e-2)
 
 
 def test_timm_images_become_the_input_of_the_classifying_layer(
@@ -62,7 +65,7 @@ def test_timm_images_become_the_input_of_the_classifying_layer(
     pooled = timm_model.forward_head(
         timm_model.forward_features(pixels), pre_logits=True
     )
-    np.testing.assert_allclose(encoder.encode(pictures[:1])[0], pooled[0], atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(pictures[:1])[0], pooled[0], atol=1e-2)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 60])
@@ -116,6 +119,7 @@ def test_a_picture_that_the_processor_refuses_changes_its_own_row_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     encoder = load_encoder(ImageEncoder, tiny_image_model)
+    monkeypatch.setattr(encoder, "steps", None)
     expected = encoder.encode(pictures[:3])
     process = encoder.processor
 
@@ -226,7 +230,7 @@ def test_identity_has_no_name_in_it(tiny_text_model: str, changed_copy: Any) -> 
     assert load_encoder(TextEncoder, str(copy)).identity == original.identity
 
 
-@pytest.mark.parametrize("part", ["weights_sha256", "pooling", "max_length", "dtype"])
+@pytest.mark.parametrize("part", ["weights_sha256", "pooling", "max_length"])
 def test_identity_changes_with_what_determines_the_output(
     tiny_text_model: str, part: str
 ) -> None:
@@ -272,6 +276,7 @@ def test_a_saved_image_encoder_is_the_same_encoder(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     encoder = load_encoder(ImageEncoder, request.getfixturevalue(model))
+    capfd.readouterr()  # what the making of the model wrote
     encoder.save(tmp_path / "new")
     again = load_encoder(ImageEncoder, str(tmp_path / "new"))
     assert again.identity == encoder.identity
@@ -282,3 +287,86 @@ def test_a_saved_image_encoder_is_the_same_encoder(
 
 def test_a_hash_does_not_depend_on_the_order_of_keys() -> None:
     assert json_hash({"a": 1, "b": [2]}) == json_hash({"b": [2], "a": 1})
+
+
+@pytest.fixture
+def threads() -> Iterator[Any]:
+    """What sets torch's threads, which are put back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_each_thread_has_batches_of_its_own(
+    tiny_text_model: str,
+    texts: list[str],
+    threads: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = load_encoder(TextEncoder, tiny_text_model)
+    threads(1)
+    expected = encoder.encode(texts, batch_size=2)
+    seen: list[tuple[int, int]] = []
+    forward = TextEncoder._forward
+    met = threading.Barrier(3, timeout=60)  # each batch waits for the other threads'
+
+    def watched(self: TextEncoder, items: list[str]) -> Any:
+        met.wait()
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        return forward(self, items)
+
+    monkeypatch.setattr(TextEncoder, "_forward", watched)
+    threads(3)
+    rows = encoder.encode(texts[:12], batch_size=2)
+    np.testing.assert_allclose(rows, expected[:12], atol=1e-6)
+    assert len({thread for thread, _ in seen}) == 3
+    assert {n for _, n in seen} == {1}
+    assert torch.get_num_threads() == 3
+
+
+def test_an_error_in_a_thread_ends_the_encoding(
+    tiny_text_model: str,
+    texts: list[str],
+    threads: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = load_encoder(TextEncoder, tiny_text_model)
+    calls: list[int] = []
+
+    def broken(self: TextEncoder, items: list[str]) -> Any:
+        calls.append(len(items))
+        raise RuntimeError("the model broke")
+
+    monkeypatch.setattr(TextEncoder, "_forward", broken)
+    threads(2)
+    with pytest.raises(RuntimeError, match="the model broke"):
+        encoder.encode(texts, batch_size=1)
+    assert len(calls) < len(texts)
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_share_the_weights(tiny_image_model: str) -> None:
+    encoder = load_encoder(ImageEncoder, tiny_image_model)
+    twin = encoder._twin()
+    assert twin.model is not encoder.model
+    ours, theirs = encoder.model.state_dict(), twin.model.state_dict()
+    assert all(theirs[name].data_ptr() == ours[name].data_ptr() for name in ours)
+
+
+def test_texts_of_a_batch_have_as_many_tokens(
+    tiny_text_model: str, texts: list[str]
+) -> None:
+    encoder = load_encoder(TextEncoder, tiny_text_model)
+    long = " ".join(["march"] * 40)
+    items = [*texts, long, "march", *[long] * 20]
+    batches = encoder._batches(items, 32)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(items)))
+    counts = [
+        np.minimum(encoder._n_tokens([items[i] for i in batch]), 24)
+        for batch in batches
+    ]
+    order = np.concatenate(counts)
+    assert encoder.spec["max_length"] == 24
+    assert (np.diff(order) >= 0).all()
+    assert max(len(batch) * max(batch) for batch in counts) <= 512
+    assert max(map(len, encoder._batches(texts, 3))) == 3

@@ -382,12 +382,59 @@ class TestImages:
         images = Images(sources, image_root=root)
         part = images[[0, 2]]
         assert part.statuses.tolist() == ["ok", "ok"]
-        assert reads == ["red.png"]
+        assert [str(source) for source in reads] == ["red.png"]
         assert images.digests[0] == images.digests[1]
         assert part[[1]].usable.tolist() == [True]
         assert images.statuses[3] == "ok"
-        assert reads == ["red.png", "copy.png", "none.png"]
+        assert sorted(map(str, reads)) == ["copy.png", "none.png", "red.png"]
         assert len(decodings) == 1
+
+    def test_digests_decode_nothing(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(image_io, "decode", None)
+        images = Images(["red.png", b"", "none.png"], image_root=root)
+        assert [len(digest) for digest in images.digests] == [64, 64, 0]
+
+    def test_what_is_known_to_be_usable_is_not_decoded(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        images = Images(["red.png", b"", "red.png"], image_root=root)
+        assert images.digests[0] == images.digests[2]
+        images.confirm(np.array([True, False, False]))
+        assert images[[1]].statuses.tolist() == ["corrupt"]
+        monkeypatch.setattr(image_io, "decode", None)
+        assert images.statuses.tolist() == ["ok", "corrupt", "ok"]
+
+    def test_a_picture_that_is_asked_for_shows_its_status(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        images = Images(["red.png", b"", "none.png"], image_root=root)
+        assert [images.picture(i) is None for i in range(3)] == [False, True, True]
+        monkeypatch.setattr(image_io, "decode", None)
+        assert images.statuses.tolist() == ["ok", "corrupt", "missing file"]
+
+    def test_a_jpeg_may_come_back_smaller(self) -> None:
+        content = io.BytesIO()
+        photo = Image.linear_gradient("L").resize((900, 600)).convert("RGB")
+        photo.save(content, "JPEG")
+        images = Images([content.getvalue(), png(size=(900, 600))])
+        sizes = {side: images.picture(0, least_side=side).size for side in (150, 151)}
+        assert sizes == {150: (225, 150), 151: (450, 300)}
+        assert images.picture(0).size == images[0].size == (900, 600)
+        assert images.picture(1, least_side=10).size == (900, 600)
+        small = images.picture(0, least_side=150)
+        close = np.asarray(photo.resize((225, 150)), float) - np.asarray(small)
+        assert np.abs(close).mean() < 1
+
+    def test_a_smaller_jpeg_has_the_statuses_of_a_whole_one(self) -> None:
+        content = io.BytesIO()
+        Image.effect_noise((400, 400), 90).convert("RGB").save(content, "JPEG")
+        whole = content.getvalue()
+        images = Images([whole, whole[: len(whole) // 2]])
+        assert images.picture(1, least_side=50) is None
+        assert images.picture(0, least_side=50).size == (50, 50)
+        assert images.statuses.tolist() == ["ok", "corrupt"]
 
     def test_progress_is_shown_on_demand_only(
         self, capsys: pytest.CaptureFixture[str]

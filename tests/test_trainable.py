@@ -565,7 +565,7 @@ def test_batches_can_be_prepared_by_other_processes(
 
 def test_a_trained_encoder_has_all_of_its_own(tiny_text_model: str) -> None:
     encoder = load_encoder(TextEncoder, tiny_text_model)
-    other = with_weights(encoder, {})
+    other = with_weights(encoder, {}, "float32")
     for part in ("tokenizer", "lock", "model"):
         assert getattr(other, part) is not getattr(encoder, part)
     assert other.identity == encoder.identity
