@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from mmevent._hub import (
     locate_model,
     quiet_loading,
     unloadable,
+    untouched_logging,
 )
 from mmevent._image_encoder import CENTRE, ViewEncoder
 from mmevent._loading import (
@@ -125,9 +124,14 @@ class ClipTextEncoder(_Tower):
         with self.tokenizing:
             tokens = self.tokenizer(items)
         with self.turn:
-            features = self.model.encode_text(tokens.to(self.device), normalize=True)
-            rows: Vectors = features.float().cpu().numpy()
+            rows: Vectors = self._run(tokens.to(self.device)).numpy()
         return rows
+
+    def _compute(self, *inputs: Any) -> Any:
+        return self.model.encode_text(*inputs, normalize=True)
+
+    def _example(self) -> tuple[Any, ...]:
+        return (self.tokenizer(["a march", "a day"]),)
 
 
 class ClipEncoder(_Tower, ViewEncoder):
@@ -243,7 +247,7 @@ def _model(source: ModelSource, config: dict[str, Any]) -> Any:
 
     changed = _text_tower(source, config["model_cfg"]["text_cfg"])
     try:
-        with quiet_loading(), kept_generator(), _untouched_logging():
+        with quiet_loading(), kept_generator(), untouched_logging():
             return open_clip.create_model(
                 f"local-dir:{source.folder}",
                 precision="fp32",
@@ -289,7 +293,7 @@ def _tokenizer(source: ModelSource, text: dict[str, Any]) -> Any:
     name = text.get("hf_tokenizer_name")
     options = {"local_files_only": True, "trust_remote_code": False} if name else {}
     try:
-        with quiet_loading(), _untouched_logging():
+        with quiet_loading(), untouched_logging():
             tokenizer = open_clip.get_tokenizer(f"local-dir:{source.folder}", **options)
     except Exception as error:  # whatever transformers finds wrong with the files
         problem = (
@@ -324,14 +328,3 @@ def _text_tower(source: ModelSource, text: dict[str, Any]) -> dict[str, Any]:
         problem = f"its text model {name!r} brings Python code of its own"
         raise unloadable(source, ValueError(problem))
     return {"text_cfg": text | {"hf_model_name": str(folder)}}
-
-
-@contextmanager
-def _untouched_logging() -> Iterator[None]:
-    """Keep open_clip, which logs through the root logger, from giving it a handler."""
-    handler = logging.NullHandler()
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmevent._backends import OPENVINO, Compiled
 from mmevent._cache import EmbeddingStore, active_store
 from mmevent._hub import TRANSFORMERS, ModelFiles, quiet_loading
 from mmevent._memory import halved
 from mmevent._precision import dtype_of, runnable
+from mmevent.exceptions import InputError
 from mmevent.image_io import Images
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Encoder(ABC):
     kind: str
     item: str  # what it encodes
     has_one_size: bool = True  # of inputs, so that a batch can be trained on
+    varying: tuple[int, ...] = (0,)  # which sizes of the model's inputs do
     n_views: int = 1  # of an item, whose features stand side by side
     files: ModelFiles = TRANSFORMERS
 
@@ -64,6 +67,7 @@ class Encoder(ABC):
         self.n_encoded = 0
         # One caller at a time: it also keeps two from encoding the same item.
         self.lock = threading.RLock()
+        self.compiled: Compiled | None = None  # what runs in place of the model
         self._twins: list[Encoder] = []  # of the threads that encode side by side
         # A processor computes in all its threads; other devices get batches in turn.
         self.turn: Any = nullcontext() if device == "cpu" else threading.Lock()
@@ -75,7 +79,9 @@ class Encoder(ABC):
 
     def _manner(self) -> Spec:
         """Return what this machine or version does to items, beside the spec."""
-        return {"dtype": self.dtype}
+        if self.compiled is None:
+            return {"dtype": self.dtype}
+        return {"dtype": self.dtype, "backend": OPENVINO}
 
     def encode(
         self,
@@ -133,7 +139,39 @@ class Encoder(ABC):
         tensors = chain(self.model.parameters(), self.model.buffers())
         twin = copy(self)
         twin.model = deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+        if self.compiled is not None:
+            twin.compiled = self.compiled.twin()
         return twin
+
+    def compile(self) -> None:
+        """Let OpenVINO run the model from here on."""
+        if self.device != "cpu":
+            raise InputError(
+                f"backend='openvino' cannot run on the device {self.device!r}: "
+                f"expected the processor. Use device='cpu', or backend='torch'."
+            )
+        wide = copy(self)
+        wide.model = deepcopy(self.model).float()
+        self.compiled = Compiled(
+            wide._compute,
+            wide.model,
+            self._example(),
+            varying=self.varying,
+            dtype=self.dtype,
+        )
+
+    def _run(self, *inputs: Any) -> Any:
+        """Return features as float32, on the processor."""
+        compute = self._compute if self.compiled is None else self.compiled
+        return compute(*inputs).float().cpu()
+
+    @abstractmethod
+    def _compute(self, *inputs: Any) -> Any:
+        """Return a tensor of one row an item."""
+
+    @abstractmethod
+    def _example(self) -> tuple[Any, ...]:
+        """Return inputs of `_compute`, of two items, as float32 and integers."""
 
     def _attempt(self, items: Sequence[Any], batch: list[int]) -> Vectors:
         """Encode a batch, in parts where the device's memory is too small for it."""

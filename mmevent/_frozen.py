@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._backends import TORCH, check_backend
 from mmevent._cache import shared_memo
 from mmevent._disk_cache import disk_store
 from mmevent._encoding import (
@@ -68,6 +69,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     batch_size: int
     device: str
     dtype: str = AUTO
+    backend: str = TORCH
     local_files_only: bool
     cache: str | os.PathLike[str] | None
     random_state: int | np.random.RandomState | None
@@ -89,6 +91,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
         """Refuse parameters that are not as described, before anything is loaded."""
         self._batch_size()
         check_dtype(self.dtype)
+        check_backend(self.backend)
         disk_store(self.cache)
         self._settings()
         self._check_head()
@@ -120,6 +123,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
             revision=self.revision,
             device=self.device,
             dtype=self._starting_dtype(),
+            backend=self.backend,
             local_files_only=self.local_files_only,
             verbose=self.verbose,
             **self._settings(),
@@ -300,6 +304,7 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
             spec["model"],
             revision=spec["revision"],
             device=self.device,
+            backend=self.backend,
             local_files_only=self.local_files_only,
             verbose=self.verbose,
             expected=spec,

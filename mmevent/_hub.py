@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import warnings
@@ -305,3 +306,14 @@ def quiet_loading(*, bars: bool = False) -> Iterator[None]:
                 logging.enable_progress_bar()
             if not hub_had_bars:
                 disable_progress_bars()
+
+
+@contextmanager
+def untouched_logging() -> Iterator[None]:
+    """Keep a library that logs through the root logger from giving it a handler."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)

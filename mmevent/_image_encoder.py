@@ -133,7 +133,7 @@ class ViewEncoder(Encoder):
                 places, cuts = zip(*group[start : start + step], strict=True)
                 with self.turn:
                     batch = self._floats(stacked(cuts).to(self.device))
-                    rows[list(places)] = self._features(batch).float().cpu().numpy()
+                    rows[list(places)] = self._run(batch).numpy()
         return rows
 
     def _cut(self, view: Any) -> Any:
@@ -150,7 +150,18 @@ class ViewEncoder(Encoder):
         import torch
 
         floats = batch if self.steps is None else self.steps.normalise(batch)
-        return floats.to(getattr(torch, self.dtype), memory_format=torch.channels_last)
+        wide = self.compiled is not None
+        dtype = torch.float32 if wide else getattr(torch, self.dtype)
+        return floats.to(dtype, memory_format=torch.channels_last)
+
+    def _compute(self, *inputs: Any) -> Any:
+        return self._features(*inputs)
+
+    def _example(self) -> tuple[Any, ...]:
+        import torch
+
+        blank = torch.zeros((3, 64, 64), dtype=torch.uint8)
+        return (self._floats(stacked([self._cut(blank)] * 2)).float(),)
 
 
 class ImageEncoder(ViewEncoder):

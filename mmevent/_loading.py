@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmevent._backends import OPENVINO, TORCH
 from mmevent._cache import find_encoder, remember_encoder
 from mmevent._encoding import Encoder, Spec, json_hash
 from mmevent._hub import (
@@ -38,6 +39,7 @@ def load_encoder(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = AUTO,
+    backend: str = TORCH,
     local_files_only: bool = False,
     verbose: bool = False,
     expected: Spec | None = None,
@@ -58,7 +60,7 @@ def load_encoder(
     where: Hashable = model if folder is None else (str(folder), _signature(folder))
     wanted = json_hash(expected) if expected is not None else None
     given = tuple((name, repr(v)) for name, v in settings.items() if v is not None)
-    key = (kind.kind, where, revision, given, place, dtype, wanted)
+    key = (kind.kind, where, revision, given, place, dtype, backend, wanted)
     with _lock:
         found = find_encoder(key)
         if isinstance(found, kind):
@@ -77,8 +79,10 @@ def load_encoder(
             if dtype != AUTO:
                 raise
             encoder = load(dtype=FLOAT32)  # some of its code may know no other
+        if backend == OPENVINO:
+            encoder.compile()
         spec, spec_hash = encoder.spec, json_hash(encoder.spec)
-        at = (place, spec["dtype"], spec_hash)
+        at = (place, spec["dtype"], backend, spec_hash)
         spec_key = (kind.kind, where, spec["revision"], (), *at)
         remember_encoder(encoder, key, spec_key)
     return encoder
@@ -187,7 +191,7 @@ def with_weights(encoder: EncoderT, weights: Mapping[str, Any], dtype: str) -> E
     import torch
 
     other = copy(encoder)
-    other.lock, other._twins = threading.RLock(), []
+    other.lock, other._twins, other.compiled = threading.RLock(), [], None
     with encoder.lock:
         for part in {"model", "tokenizer"} & vars(encoder).keys():
             setattr(other, part, deepcopy(getattr(encoder, part)))

@@ -38,6 +38,7 @@ class TextEncoder(Encoder):
     """Texts to pooled token embeddings."""
 
     kind = item = "text"
+    varying = (0, 1)
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class TextEncoder(Encoder):
         super().__init__(model, spec, device=device, width=width, missing=missing)
         self.tokenizer = tokenizer
         self.tokenizing = threading.Lock()  # its padding is a state of its own
+        self.names = list(self.collate(["a text"]))
 
     def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which texts have more tokens than the encoder reads."""
@@ -129,8 +131,14 @@ class TextEncoder(Encoder):
         with self.tokenizing:
             inputs = self.collate(items)
         with self.turn:
-            rows: Vectors = self.features(inputs.to(self.device)).cpu().numpy()
+            rows: Vectors = self._run(*inputs.to(self.device).values()).numpy()
         return rows
+
+    def _compute(self, *inputs: Any) -> Any:
+        return self.features(dict(zip(self.names, inputs, strict=True)))
+
+    def _example(self) -> tuple[Any, ...]:
+        return tuple(self.collate(["a march through the city", "a day"]).values())
 
     def example(self, text: str, *, augment: bool) -> str:
         """Return what `collate` takes of a text; there is no other way to say it."""

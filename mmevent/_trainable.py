@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 
+from mmevent._backends import OPENVINO
 from mmevent._disk_cache import disk_store
 from mmevent._encoding import TRAINED, Spec
 from mmevent._frozen import Examples, FrozenClassifier
@@ -105,7 +106,13 @@ class TrainableClassifier(FrozenClassifier, ABC):
             trained, head = self._tune(encoder, examples, rows, parts, recipe)
         self._trained, self.pretrained_spec_ = trained.weights, encoder.spec
         self.n_epochs_ = trained.n_epochs
-        return with_weights(encoder, trained.weights, self.dtype), head
+        return self._with_trained(encoder, self.dtype), head
+
+    def _with_trained(self, encoder: Any, dtype: str) -> Any:
+        trained = with_weights(encoder, self._trained, dtype)
+        if self.backend == OPENVINO:
+            trained.compile()
+        return trained
 
     def _tune(
         self, encoder: Any, examples: Examples, rows: Rows, parts: Parts, recipe: Recipe
@@ -164,7 +171,7 @@ class TrainableClassifier(FrozenClassifier, ABC):
         if spec is not self.encoder_spec_ or not hasattr(self, TRAINED):
             return super()._load(spec)
         encoder = super()._load(self.pretrained_spec_)
-        return with_weights(encoder, self._trained, spec["dtype"])
+        return self._with_trained(encoder, spec["dtype"])
 
 
 def _check_trainable(encoder: Any) -> None:

@@ -52,6 +52,10 @@ class ClipTextClassifier(FrozenTextClassifier):
         Number format of the encoder. "auto" is bfloat16 where the device computes in
         it and the encoder has a million weights or more: it is twice as quick, and
         moves scores in their third digit. See Notes of `ImageClassifier`.
+    backend : {"torch", "openvino"}, default="torch"
+        What runs the encoder on a processor. "openvino" needs the extra of that name;
+        it takes some seconds to compile the encoder, and is then quicker by a tenth to
+        a half. See the guide on speed.
     local_files_only : bool, default=False
         Whether to use only what is on this machine, and no network.
     cache : path, "auto" or None, default="auto"
@@ -104,6 +108,7 @@ class ClipTextClassifier(FrozenTextClassifier):
         batch_size: int = 32,
         device: str = "auto",
         dtype: str = "auto",
+        backend: str = "torch",
         local_files_only: bool = False,
         cache: str | os.PathLike[str] | None = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -117,6 +122,7 @@ class ClipTextClassifier(FrozenTextClassifier):
         self.batch_size = batch_size
         self.device = device
         self.dtype = dtype
+        self.backend = backend
         self.local_files_only = local_files_only
         self.cache = cache
         self.random_state = random_state
