@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from sklearn.base import clone
 from sklearn.datasets import load_sample_images
 
 from benchmarks import _peers
@@ -44,19 +46,39 @@ LABELS = (2, 20)
 TURNS = 3
 GRAIN = 3.0  # standard deviation of a camera's noise, of 255
 QUALITY = 90
+OPENVINO = find_spec("openvino") is not None
 N_FORWARD = 64  # items of a forward pass that is timed
 
 
 class Case(NamedTuple):
-    """What is measured: items, our branch, its bare model, and others' ways."""
+    """What is measured: items, our branch, its bare model, and others' ways.
+
+    `learn` gives what the branch is fitted on; `contents` are files to decode.
+    """
 
     name: str
     items: Sequence[Any]
     branch: Any
+    learn: tuple[Any, ...]
     batches: Callable[[Any, int], list[Any]]
     forward: Callable[[Any, Any], Any]
     peers: dict[str, _peers.Peer]
-    decoded: Sequence[bytes] = ()
+    contents: Sequence[bytes] = ()
+
+    def fitted(self, backend: str) -> Any:
+        """Fit the branch under a backend."""
+        return clone(self.branch).set_params(backend=backend).fit(*self.learn)
+
+    def rate(self, branch: Any) -> float:
+        """Give the items a second of a fitted branch, from files to probabilities."""
+
+        def work() -> None:
+            items = self.items
+            if self.contents:
+                items = Images(items, allow_outside_root=True)
+            branch.predict_proba(items)
+
+        return len(self.items) / seconds(work)
 
 
 def photographs(folder: Path, size: tuple[int, int], number: int) -> list[str]:
@@ -110,9 +132,8 @@ def decoding_cost(contents: Sequence[bytes], least_side: int) -> float:
     return core_seconds([work] * torch.get_num_threads(), len(contents))
 
 
-def forward_cost(case: Case) -> tuple[float, int]:
+def forward_cost(case: Case, encoder: Any) -> tuple[float, int]:
     """Give the core-seconds of an item's forward pass, and the best batch size."""
-    encoder = case.branch._fitted_encoder()
     models = [encoder._twin().model for _ in range(torch.get_num_threads())]
 
     def work(model: Any, batches: list[Any]) -> None:
@@ -149,20 +170,14 @@ def _spin() -> None:
 
 def measure(case: Case) -> dict[str, Any]:
     """Measure the limit, our branch on an idle and a busy machine, and the peers."""
-    encoder = case.branch._fitted_encoder()
+    branch = case.fitted("torch")
+    encoder = branch._fitted_encoder()
     steps = getattr(encoder, "steps", None)
-    decoding = decoding_cost(case.decoded, steps.least_side if steps else 0)
-    forward, size = forward_cost(case)
-    items = case.items
-
-    def ours() -> None:
-        case.branch.predict_proba(
-            items if case.decoded == () else Images(items, allow_outside_root=True)
-        )
-
-    idle = len(items) / seconds(ours)
+    decoding = decoding_cost(case.contents, steps.least_side if steps else 0)
+    forward, size = forward_cost(case, encoder)
+    idle = case.rate(branch)
     with busy():
-        beside = len(items) / seconds(ours)
+        beside = case.rate(branch)
     found = {
         "limit": torch.get_num_threads() / (decoding + forward),
         "decoding": 1000 * decoding,
@@ -171,10 +186,11 @@ def measure(case: Case) -> dict[str, Any]:
         "dtype": encoder.dtype,
         "ours": idle,
         "busy": beside,
+        "openvino": case.rate(case.fitted("openvino")) if OPENVINO else None,
         "peers": {},
     }
     for name, peer in case.peers.items():
-        found["peers"][name] = peer.rates(items[: peer.number])
+        found["peers"][name] = peer.rates(case.items[: peer.number])
     return found
 
 
@@ -211,11 +227,12 @@ def zero_shot_cases(folder: Path, paths: Sequence[str]) -> Iterator[Case]:
             pretrained=None,
             views=("centre",),
             cache=None,
-        ).fit([])
+        )
         yield Case(
             f"CLIP ViT-B/32, {number} labels",
             paths,
             branch,
+            ([],),
             image_batches,
             lambda model, batch: model.encode_image(batch, normalize=True),
             {
@@ -229,12 +246,11 @@ def zero_shot_cases(folder: Path, paths: Sequence[str]) -> Iterator[Case]:
 def image_case(paths: Sequence[str]) -> Case:
     """MobileNetV2 under a head."""
     model = str(model_folder("mobilenet_v2_imagenet"))
-    branch = ImageClassifier(model=model, views=("centre",), cache=None)
-    branch.fit(Images(paths[:32], allow_outside_root=True), [0, 1] * 16)
     return Case(
         "MobileNetV2",
         paths,
-        branch,
+        ImageClassifier(model=model, views=("centre",), cache=None),
+        (Images(paths[:32], allow_outside_root=True), [0, 1] * 16),
         image_batches,
         lambda model, batch: model(pixel_values=batch),
         {"pipeline": _peers.image_pipeline(model)},
@@ -247,12 +263,11 @@ def text_case(folder: Path, number: int) -> Case:
     posts = pd.read_csv(data_folder("mvsa") / "posts.csv")
     texts = posts["text"].dropna().drop_duplicates().tolist()[:number]
     model = _peers.text_model(folder, model_folder("minilm"))
-    branch = TextClassifier(model=model, cache=None)
-    branch.fit(texts[:32], [0, 1] * 16)
     return Case(
         "DistilBERT's size",
         texts,
-        branch,
+        TextClassifier(model=model, cache=None),
+        (texts[:32], [0, 1] * 16),
         partial(text_batches, texts),
         lambda model, batch: model(**batch),
         {"pipeline": _peers.text_pipeline(model)},
@@ -264,6 +279,7 @@ def rows(name: str, size: str, found: dict[str, Any]) -> tuple[list[Any], list[A
     ours, limit = found["ours"], found["limit"]
     first = [name, size, found["dtype"], found["decoding"], found["forward"]]
     first += [found["batch"], limit, ours, ours / limit, found["busy"] / ours]
+    first.append(found["openvino"])
     others = []
     for peer, (default, best, how) in found["peers"].items():
         row = [name, size, peer, default, best, how, ours]
@@ -277,7 +293,7 @@ def cases(folder: Path, n_images: int, n_texts: int) -> Iterator[tuple[str, Case
         title = f"{size[0]:,} x {size[1]:,}"
         paths = photographs(folder, size, n_images)
         yield title, image_case(paths)
-        for case in zero_shot_cases(folder, paths):
+        for case in zero_shot_cases(folder, paths[: n_images // 3]):
             yield title, case
     yield "tweets", text_case(folder, n_texts)
 
@@ -285,7 +301,7 @@ def cases(folder: Path, n_images: int, n_texts: int) -> Iterator[tuple[str, Case
 def main() -> None:
     """Measure all, print the page, and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=192)
+    parser.add_argument("--images", type=int, default=384)
     parser.add_argument("--texts", type=int, default=1024)
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
@@ -307,6 +323,7 @@ def main() -> None:
                     *("model", "items", "format", "ms of a core to decode"),
                     *("ms of a core forward", "best batch", "limit", "mmevent"),
                     *("of the limit", "beside a busy process, of idle"),
+                    "mmevent with openvino",
                 ],
                 "rows": limits,
             },
