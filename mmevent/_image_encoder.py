@@ -337,7 +337,7 @@ def image_processor(source: ModelSource, preprocessing: Spec | None) -> Any:
     try:
         with quiet_loading():
             if preprocessing is None:
-                # Pillow's results do not depend on whether torchvision is installed.
+                # Another backend would need torchvision, and `steps` are quicker.
                 return transformers.AutoImageProcessor.from_pretrained(
                     source.folder,
                     backend="pil",

@@ -160,8 +160,17 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
     -----
     **Fine-tuning** is that of `TextClassifier`. Batch norms keep their statistics.
 
-    Images are resized by Pillow, whatever else is installed. One that is more than 32
-    times as long as wide is cut to that shape first, about its centre.
+    Images are resized by torch, as the model's own settings say, to within the rounding
+    of Pillow; where its preprocessing is of an unusual kind, its own code does it. A
+    large JPEG is decoded to the smallest size that leaves twice the pixels needed. An
+    image that is more than 32 times as long as wide is cut to that shape first, about
+    its centre.
+
+    **Number format.** In bfloat16 weights and activations have 8 significant bits, so
+    a probability moves by some thousandths, and decisions near the threshold may
+    change; the page of benchmarks has how many. Results also depend a little on which
+    items share a batch. The format is saved with a fitted branch and used after a
+    load; a device that lacks it runs in float32, with a warning.
 
     Examples
     --------
