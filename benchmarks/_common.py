@@ -24,6 +24,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = (
     "mmevent",
     "numpy",
+    "open_clip_torch",
+    "openvino",
     "optuna",
     "pandas",
     "pillow",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,18 @@ from mmevent import (
     ImageClassifier,
     TextClassifier,
 )
+from mmevent._precision import has_bf16
 
+BACKENDS = ["torch", *(["openvino"] if find_spec("openvino") else [])]
+DTYPES = ["float32", *(["bfloat16"] if has_bf16("cpu") else [])]
 FORMATS = {
-    "float32": {"dtype": "float32"},
-    "bfloat16": {"dtype": "bfloat16"},
-    "openvino, float32": {"dtype": "float32", "backend": "openvino"},
-    "openvino, bfloat16": {"dtype": "bfloat16", "backend": "openvino"},
+    dtype if backend == "torch" else f"{backend}, {dtype}": {
+        "dtype": dtype,
+        "backend": backend,
+        "device": "cpu",
+    }
+    for backend in BACKENDS
+    for dtype in DTYPES
 }
 
 

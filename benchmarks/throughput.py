@@ -340,6 +340,7 @@ def main() -> None:
         "notes": [
             "Photographs are sections of scikit-learn's two, enlarged, with grain as "
             "of a camera; weights of CLIP and of the text encoder are random.",
+            "Other ways are timed once, on fewer items, after two that warm them up.",
             "From files to probabilities, in one view, without a cache: each file is "
             "read, hashed, decoded, resized and classified.",
         ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
@@ -14,6 +16,9 @@ from mmevent.exceptions import InputError
 
 TORCH, OPENVINO = "torch", "openvino"
 BACKENDS = (TORCH, OPENVINO)
+_REPORTER = "openvino_telemetry"
+_ALIKE = 0.99
+_compiling = threading.Lock()
 
 
 def check_backend(backend: object) -> None:
@@ -28,7 +33,31 @@ def check_backend(backend: object) -> None:
 
 
 def _package(module: str = "openvino") -> Any:
-    return require(module, extra=OPENVINO, purpose="backend='openvino'")
+    """Import OpenVINO, or a part of it, without what reports to its makers.
+
+    It takes a stub of its own where that package is not there.
+    """
+    if "openvino" in sys.modules:
+        return require(module, extra=OPENVINO, purpose="backend='openvino'")
+    before = sys.modules.get(_REPORTER)
+    sys.modules[_REPORTER] = None  # type: ignore[assignment]
+    try:
+        return require(module, extra=OPENVINO, purpose="backend='openvino'")
+    finally:
+        if before is None:
+            del sys.modules[_REPORTER]
+        else:
+            sys.modules[_REPORTER] = before
+
+
+def check_processor(device: str) -> str:
+    """Return the processor for "auto"; refuse another device."""
+    if device not in ("auto", "cpu"):
+        raise InputError(
+            f"backend='openvino' cannot run on the device {device!r}: expected the "
+            f"processor. Use device='cpu', or backend='torch'."
+        )
+    return "cpu"
 
 
 class Compiled:
@@ -69,16 +98,26 @@ class Compiled:
                 strict=False,
             )
         n_threads = torch.get_num_threads()
-        self._compiled = openvino.Core().compile_model(
-            _converted(program),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "bf16" if dtype == BFLOAT16 else "f32",
-                "INFERENCE_NUM_THREADS": n_threads,
-                "NUM_STREAMS": n_threads,
-            },
-        )
+        with _compiling:
+            self._compiled = openvino.Core().compile_model(
+                _converted(program),
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": "bf16" if dtype == BFLOAT16 else "f32",
+                    "INFERENCE_NUM_THREADS": n_threads,
+                    "NUM_STREAMS": n_threads,
+                },
+            )
         self._request = self._compiled.create_infer_request()
+
+    def agrees(self, compute: Callable[..., Any], example: Sequence[Any]) -> bool:
+        """Whether it gives nearly what torch gives, as bfloat16 would."""
+        import torch
+        from torch.nn.functional import cosine_similarity
+
+        with torch.inference_mode():
+            expected = compute(*example).float()
+        return bool((cosine_similarity(self(*example), expected) > _ALIKE).all())
 
     def twin(self) -> Compiled:
         """Return the same for another thread."""
@@ -95,21 +134,22 @@ class Compiled:
 
 
 def _converted(program: Any) -> Any:
-    """Return OpenVINO's form of a program.
-
-    Its `convert_model` does the same, and reports to its makers that it was used.
-    """
+    """Return OpenVINO's form of a program."""
     decoder = _package("openvino.frontend.pytorch.fx_decoder").TorchFXPythonDecoder
     frontend = _package("openvino.frontend").FrontEndManager()
     frontend = frontend.load_by_framework("pytorch")
-    level = logging.root.manager.disable
     with untouched_logging():
-        logging.disable(logging.WARNING)  # of operations that no model here has
+        # It warns, through the root logger, of operations that no model here has.
+        logging.root.addFilter(_not_of_decoder)
         try:
             graph = decoder.from_exported_program(program)
         finally:
-            logging.disable(level)
+            logging.root.removeFilter(_not_of_decoder)
     return frontend.convert(frontend.load(graph))
+
+
+def _not_of_decoder(record: logging.LogRecord) -> bool:
+    return record.module != "fx_decoder"
 
 
 def _as_module(compute: Callable[..., Any], model: Any) -> Any:

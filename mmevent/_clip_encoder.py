@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ class _Tower(Encoder):
 class ClipTextEncoder(_Tower):
     """Texts to CLIP's text features, of length 1."""
 
-    kind, item = "clip-text", "text"
+    kind, item, trial = "clip-text", "text", "a text"
 
     def __init__(
         self,
@@ -128,7 +129,9 @@ class ClipTextEncoder(_Tower):
         return rows
 
     def _compute(self, *inputs: Any) -> Any:
-        return self.model.encode_text(*inputs, normalize=True)
+        from torch.nn.functional import normalize
+
+        return normalize(self.model.encode_text(*inputs).float())
 
     def _example(self) -> tuple[Any, ...]:
         return (self.tokenizer(["a march", "a day"]),)
@@ -157,8 +160,8 @@ class ClipEncoder(_Tower, ViewEncoder):
         self.tokenizer = tokenizer
         self.config = config
         self.transform = transform
-        steps = steps_of_transforms(transform.transforms)
-        self.steps = checked(steps, self._preprocess)
+        read = partial(steps_of_transforms, transform.transforms)
+        self.steps = checked(read, self._preprocess)
         self.n_texts_encoded = 0
         self._texts: dict[str, Vectors] = {}
 
@@ -170,14 +173,15 @@ class ClipEncoder(_Tower, ViewEncoder):
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return one row of length 1 a text; each text is encoded once."""
         import torch
+        from torch.nn.functional import normalize
 
         with self.lock, torch.inference_mode(), full_precision():
             new = [text for text in dict.fromkeys(texts) if text not in self._texts]
             for start in range(0, len(new), _PROMPTS_A_BATCH):
                 some = new[start : start + _PROMPTS_A_BATCH]
                 tokens = self.tokenizer(some).to(self.device)
-                rows = self.model.encode_text(tokens, normalize=True)
-                self._texts |= zip(some, rows.float().cpu().numpy(), strict=True)
+                rows = normalize(self.model.encode_text(tokens).float())
+                self._texts |= zip(some, rows.cpu().numpy(), strict=True)
             self.n_texts_encoded += len(new)
             return np.stack([self._texts[text] for text in texts])
 
@@ -185,7 +189,9 @@ class ClipEncoder(_Tower, ViewEncoder):
         return self.transform(image).unsqueeze(0)
 
     def _features(self, batch: Any) -> Any:
-        return self.model.encode_image(batch, normalize=True)
+        from torch.nn.functional import normalize
+
+        return normalize(self.model.encode_image(batch).float())
 
 
 def _load(

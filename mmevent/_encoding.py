@@ -44,6 +44,7 @@ class Encoder(ABC):
 
     kind: str
     item: str  # what it encodes
+    trial: Any  # an item that every encoder of this kind has to take
     has_one_size: bool = True  # of inputs, so that a batch can be trained on
     varying: tuple[int, ...] = (0,)  # which sizes of the model's inputs do
     n_views: int = 1  # of an item, whose features stand side by side
@@ -98,7 +99,8 @@ class Encoder(ABC):
         rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
         with self.lock, full_precision():
             batches = self._batches(items, batch_size)
-            for batch, values in zip(batches, self._rows(items, batches), strict=True):
+            found = self._rows(items, batches, [batch_size])
+            for batch, values in zip(batches, found, strict=True):
                 rows[batch] = values
                 self.n_encoded += len(batch)
                 progress(len(batch))
@@ -110,29 +112,35 @@ class Encoder(ABC):
         return cut(range(len(items)), batch_size)
 
     def _rows(
-        self, items: Sequence[Any], batches: list[list[int]]
+        self, items: Sequence[Any], batches: list[list[int]], limit: list[int]
     ) -> Iterator[Vectors]:
-        """Yield the rows of each batch."""
+        """Yield the rows of each batch; `limit` is what the device has room for."""
         import torch
 
-        n_threads = min(torch.get_num_threads(), len(batches))
+        before = torch.get_num_threads()
+        n_threads = min(before, len(batches))
         if n_threads <= 1:
-            yield from (self._attempt(items, batch) for batch in batches)
+            yield from (self._attempt(items, batch, limit) for batch in batches)
             return
-        own = threading.local()
+        own, met = threading.local(), threading.Barrier(n_threads + 1)
 
         self._twins += [self._twin() for _ in range(n_threads - len(self._twins))]
         free = list(self._twins)
 
         def begin() -> None:
+            torch.get_num_threads()  # a thread takes torch's number when it first asks
             torch.set_num_threads(1)
             own.encoder = free.pop()
 
-        with (
-            _kept_threads(),
-            ThreadPoolExecutor(n_threads, initializer=begin) as pool,
-        ):
-            yield from pool.map(lambda b: own.encoder._attempt(items, b), batches)
+        with ThreadPoolExecutor(n_threads, initializer=begin) as pool:
+            for _ in range(n_threads):
+                pool.submit(met.wait)
+            met.wait()
+            # The threads keep their one; all others, new ones too, have what they had.
+            torch.set_num_threads(before)
+            yield from pool.map(
+                lambda batch: own.encoder._attempt(items, batch, limit), batches
+            )
 
     def _twin(self) -> Encoder:
         """Return an encoder for another thread, with the same weights."""
@@ -144,20 +152,36 @@ class Encoder(ABC):
         return twin
 
     def compile(self) -> None:
-        """Let OpenVINO run the model from here on."""
-        if self.device != "cpu":
-            raise InputError(
-                f"backend='openvino' cannot run on the device {self.device!r}: "
-                f"expected the processor. Use device='cpu', or backend='torch'."
-            )
+        """Let OpenVINO run the model from here on, if it gives the same.
+
+        Raises
+        ------
+        InputError
+            If it cannot run this model.
+        """
+        example = self._example()
         wide = copy(self)
         wide.model = deepcopy(self.model).float()
-        self.compiled = Compiled(
-            wide._compute,
-            wide.model,
-            self._example(),
-            varying=self.varying,
-            dtype=self.dtype,
+        problem = "it sees pictures of many shapes"
+        if self.has_one_size:
+            try:
+                compiled = Compiled(
+                    wide._compute,
+                    wide.model,
+                    example,
+                    varying=self.varying,
+                    dtype=self.dtype,
+                )
+                if compiled.agrees(wide._compute, example):
+                    self.compiled = compiled
+                    return
+                problem = "it gives other features there"
+            except Exception as error:  # whatever torch or OpenVINO cannot do
+                problem = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"backend='openvino' cannot run the model {self.spec['model']!r}: expected "
+            f"one that torch can export and OpenVINO computes alike, got: {problem}. "
+            f"Use backend='torch'."
         )
 
     def _run(self, *inputs: Any) -> Any:
@@ -173,20 +197,24 @@ class Encoder(ABC):
     def _example(self) -> tuple[Any, ...]:
         """Return inputs of `_compute`, of two items, as float32 and integers."""
 
-    def _attempt(self, items: Sequence[Any], batch: list[int]) -> Vectors:
+    def _attempt(
+        self, items: Sequence[Any], batch: list[int], limit: list[int]
+    ) -> Vectors:
         """Encode a batch, in parts where the device's memory is too small for it."""
         import torch
 
         found: list[Vectors] = []
-        left, size = [self._fetch(items, i) for i in batch], len(batch)
+        left = [self._fetch(items, i) for i in batch]
         with torch.inference_mode():
             while left:
+                some = left[: limit[0]]
                 try:
-                    found.append(self._forward(left[:size]))
+                    found.append(self._forward(some))
                 except RuntimeError as error:
-                    size = halved(len(left[:size]), error, "encoding", "batch_size={}")
+                    half = halved(len(some), error, "encoding", "batch_size={}")
+                    limit[0] = min(limit[0], half)
                     continue
-                left = left[size:]
+                left = left[len(some) :]
         return np.vstack(found)
 
     def _fetch(self, items: Sequence[Any], i: int) -> Any:
@@ -286,18 +314,6 @@ def full_precision() -> Iterator[None]:
 def finite_rows(rows: Vectors) -> NDArray[np.bool_]:
     """Tell which rows are numbers throughout."""
     return np.asarray(np.isfinite(rows).all(axis=1))
-
-
-@contextmanager
-def _kept_threads() -> Iterator[None]:
-    """Put back how many threads torch uses, which each thread of a pool sets to 1."""
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def selected(items: Sequence[Any], rows: list[int]) -> Sequence[Any]:

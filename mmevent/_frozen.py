@@ -292,19 +292,23 @@ class FrozenClassifier(ClassifierMixin, BaseEstimator, ABC):
     def _fitted_encoder(self) -> Any:
         """Return the encoder of `fit`, loaded again where this object lost it."""
         encoder = getattr(self, ENCODER, None)
-        if encoder is None or encoder.spec != self.encoder_spec_:
+        if (
+            encoder is None
+            or encoder.spec != self.encoder_spec_
+            or (encoder.compiled is None) != (self.backend == TORCH)
+        ):
             encoder = self._load(self.encoder_spec_)
             self._encoder = encoder
         return encoder
 
-    def _load(self, spec: Spec) -> Any:
+    def _load(self, spec: Spec, backend: str | None = None) -> Any:
         """Load the encoder that a spec describes, and no other."""
         return load_encoder(
             self._encoder_class,
             spec["model"],
             revision=spec["revision"],
             device=self.device,
-            backend=self.backend,
+            backend=backend or self.backend,
             local_files_only=self.local_files_only,
             verbose=self.verbose,
             expected=spec,

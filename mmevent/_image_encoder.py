@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL.Image import Resampling
+from PIL.Image import new as new_image
 
 from mmevent._encoding import Encoder, Spec
 from mmevent._hub import ModelSource, quiet_loading, unloadable
@@ -48,6 +49,7 @@ class ViewEncoder(Encoder):
     """Images to the features of each of their views, side by side."""
 
     item = "image"
+    trial = new_image("RGB", (32, 32))
     steps: Steps | None  # that preprocess; None where the model's own code has to
 
     def __init__(
@@ -96,37 +98,45 @@ class ViewEncoder(Encoder):
             return wanted
         return _CONVOLVED if self.is_convolutional else _OTHERS
 
-    def _fetch(self, items: Sequence[Any], i: int) -> Image | None:
+    def picture(self, items: Sequence[Any], i: int) -> Image | None:
+        """Return an image, decoded no larger than needed; None where it cannot be."""
         if not isinstance(items, Images):
             image: Image = items[i]
             return image
         least_side = None if self.steps is None else self.steps.least_side
-        return items.picture(i, least_side=least_side)
+        return items._picture(i, least_side=least_side)
 
-    def _forward(self, items: list[Image | None]) -> Vectors:
-        views = [[] if image is None else self._views(image) for image in items]
+    def _fetch(self, items: Sequence[Any], i: int) -> list[Any]:
+        """Return what the model sees of an image, which is not kept itself."""
+        image = self.picture(items, i)
+        return [] if image is None else self._views(image)
+
+    def _forward(self, items: list[list[Any]]) -> Vectors:
         # A square picture is its own squeezed one, and is encoded once.
-        distinct = list({id(view): view for row in views for view in row}.values())
-        place = {id(view): i for i, view in enumerate(distinct)}
-        found = self._encode_views(distinct)
+        distinct = {id(view): view for views in items for view in views}
+        found = self._encode_views(list(distinct.values()))
+        place = {key: i for i, key in enumerate(distinct)}
         rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
-        for row, seen in zip(rows, views, strict=True):
-            if seen:
-                row[:] = found[[place[id(view)] for view in seen]].ravel()
+        for row, views in zip(rows, items, strict=True):
+            if views:
+                row[:] = found[[place[id(view)] for view in views]].ravel()
         return rows
 
     def _views(self, image: Image) -> list[Any]:
+        """Return the cut views of an image; none where one cannot be made."""
         picture = _bounded(to_tensor(image))
-        return [_view(picture, name) for name in self.spec["pooling"]["views"]]
+        views = [_view(picture, name) for name in self.spec["pooling"]["views"]]
+        cuts = {id(view): self._cut(view) for view in views}
+        if any(cut is None for cut in cuts.values()):
+            return []
+        return [cuts[id(view)] for view in views]
 
     def _encode_views(self, views: list[Any]) -> Vectors:
         shape = len(views), self.width // self.n_views
         rows: Vectors = np.full(shape, np.nan, dtype=np.float32)
         by_shape: dict[Any, list[tuple[int, Any]]] = {}
         for i, view in enumerate(views):
-            cut = self._cut(view)
-            if cut is not None:
-                by_shape.setdefault(cut.shape, []).append((i, cut))
+            by_shape.setdefault(view.shape, []).append((i, view))
         step = self._most_at_once(len(views))
         for group in by_shape.values():
             for start in range(0, len(group), step):
@@ -185,19 +195,21 @@ class ImageEncoder(ViewEncoder):
         super().__init__(model, spec, device=device, width=width, missing=missing)
         self.processor = processor
         of_timm = getattr(processor, "val_transforms", None)
-        steps = (
-            steps_of_settings(processor.to_dict())
+        read = (
+            partial(steps_of_settings, processor.to_dict())
             if of_timm is None
-            else steps_of_transforms(of_timm.transforms)
+            else partial(steps_of_transforms, of_timm.transforms)
         )
-        self.steps = checked(steps, self._preprocess)
+        self.steps = checked(read, self._preprocess)
 
     def example(self, image: Image, *, augment: bool) -> Any:
         """Return a tensor of an image's views, or of one that is varied at random."""
-        views = self._views(image)
-        if augment:
-            views = [_augmentation(self._side)(_bounded(to_tensor(image))[:3])]
-        return self._floats(stacked([self._cut(view) for view in views]))
+        views = (
+            [self._cut(_augmentation(self._side)(_bounded(to_tensor(image))[:3]))]
+            if augment
+            else self._views(image)
+        )
+        return self._floats(stacked(views))
 
     def collate(self, examples: list[Any]) -> dict[str, Any]:
         """Return the model's inputs for some images."""

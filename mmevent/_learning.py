@@ -130,8 +130,7 @@ def learning_curve(
     setup = Setup(detector, 0)
     prepared = setup.read(posts)
     with shared_memo():
-        sample = setup.sample(prepared, y, groups, y_stage1)
-        setup.check_same(sample, y_stage1)
+        sample = setup.sample(prepared, y, groups, y_stage1, of_fit=True)
         setup.check_groups(sample)
         encode_posts(detector, prepared)
         return _curve(detector, setup, sample, wanted, corpus_size)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmevent._backends import OPENVINO, TORCH
+from mmevent._backends import OPENVINO, TORCH, check_processor
 from mmevent._cache import find_encoder, remember_encoder
 from mmevent._encoding import Encoder, Spec, json_hash
 from mmevent._hub import (
@@ -22,7 +22,15 @@ from mmevent._hub import (
     resolve_device,
     unloadable,
 )
-from mmevent._precision import AUTO, FLOAT32, cast, check_device, dtype_of, runnable
+from mmevent._precision import (
+    AUTO,
+    FLOAT32,
+    cast,
+    check_device,
+    dtype_of,
+    has_bf16,
+    runnable,
+)
 from mmevent.exceptions import ModelUnavailableError
 
 EncoderT = TypeVar("EncoderT", bound=Encoder)
@@ -51,6 +59,8 @@ def load_encoder(
     `expected`, the spec of an earlier load, its preprocessing, pooling, length and
     dtype are used instead, and other weights than its own are refused.
     """
+    if backend == OPENVINO:
+        device = check_processor(device)
     place = resolve_device(device)
     if expected is None:
         check_device(dtype, place)
@@ -76,7 +86,7 @@ def load_encoder(
         try:
             encoder: EncoderT = load(dtype=dtype)
         except ModelUnavailableError:
-            if dtype != AUTO:
+            if dtype != AUTO or not has_bf16(place):
                 raise
             encoder = load(dtype=FLOAT32)  # some of its code may know no other
         if backend == OPENVINO:

@@ -39,7 +39,8 @@ def check_dtype(dtype: object) -> None:
 def cast(model: Any, dtype: str, device: str) -> Any:
     """Return a model of float32 in another format; "auto" looks at model and device.
 
-    Statistics of batch norms stay as they are: they need more digits.
+    Batch norms, buffers such as the frequencies of positions, and single numbers such
+    as a scale stay as they are: they need more digits.
     """
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
@@ -49,10 +50,11 @@ def cast(model: Any, dtype: str, device: str) -> Any:
         wide = n_parameters < _WORTH_CASTING or not has_bf16(device)
         dtype = FLOAT32 if wide else BFLOAT16
     if dtype == BFLOAT16:
-        model.to(torch.bfloat16)
         for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.float()
+            if not isinstance(module, _BatchNorm):
+                for parameter in module.parameters(recurse=False):
+                    if parameter.dim():
+                        parameter.data = parameter.data.to(torch.bfloat16)
     return model
 
 

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 
 from mmevent._audit import audit_table, decide
 from mmevent._branches import TEXT, predict_branch, to_evidence
@@ -92,7 +93,7 @@ def seen_in_fit(detector: EventDetector, prepared: Prepared) -> NDArray[np.bool_
 def score_posts(detector: EventDetector, prepared: Prepared) -> pd.DataFrame:
     """Return the audit of posts, without prediction and margin."""
     with shared_memo():
-        look_at_images(prepared, [detector.image_])
+        look_at_images(prepared, [detector.image_], verbose=detector.verbose)
         evidence, p_image = evidence_of(detector, prepared)
     rule = whole_rule(detector)
     audit = audit_table(prepared, evidence, p_image, rule, text=detector.text_)
@@ -123,12 +124,15 @@ def decide_posts(detector: EventDetector, audit: pd.DataFrame) -> pd.DataFrame:
     return decide(audit, threshold, np.array(coding_of(detector)))
 
 
-def look_at_images(prepared: Prepared, branches: Iterable[Any]) -> None:
+def look_at_images(
+    prepared: Prepared, branches: Iterable[Any], *, verbose: bool
+) -> None:
     """Read each image once: for its embedding, if a branch wants it, and its status."""
     for branch in branches:
-        if isinstance(branch, FrozenImageClassifier):
-            branch._encode_ahead(prepared.images)
-    prepared.images.scan()
+        seeing = branch.estimator if isinstance(branch, FrozenEstimator) else branch
+        if isinstance(seeing, FrozenImageClassifier):
+            seeing._encode_ahead(prepared.images)
+    prepared.images.scan(verbose=verbose)
 
 
 def encode_posts(detector: EventDetector, prepared: Prepared) -> None:

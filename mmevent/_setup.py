@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from mmevent._branch_parameters import check_branches, unfitted_branches
+from mmevent._branches import TEXT, Labels
 from mmevent._estimation import CROSS_FITTED, NESTED, Job
 from mmevent._prediction import look_at_images
 from mmevent._prepared import Prepared
@@ -161,11 +163,21 @@ class Setup:
         y: ArrayLike,
         groups: ArrayLike | None,
         y_stage1: ArrayLike | None,
+        *,
+        of_fit: bool = False,
+        looking: bool = True,
     ) -> Sample:
         """Join posts with their labels and groups.
 
-        The image branches see all images before any status is asked for, so that each
-        is decoded once.
+        Parameters
+        ----------
+        prepared, y, groups, y_stage1
+            As `EventDetector.fit` is given them.
+        of_fit : bool, default=False
+            Whether they have to be those of the detector's fit.
+        looking : bool, default=True
+            Whether the image branches see all images, before any status is asked for:
+            then each is decoded once.
         """
         event = check_labels(y, len(prepared), self.detector.pos_label)[0]
         if y_stage1 is not None and self.second() is None:
@@ -178,26 +190,34 @@ class Setup:
         ids = prepared.posts["id"].to_numpy()
         stage1 = check_stage1(y_stage1, event, ids)
         check_groups(groups, len(prepared))
-        look_at_images(prepared, self.branches().values())
+        if of_fit:
+            nobody = np.zeros(len(prepared), dtype=np.intp)
+            labels = Labels(event, nobody, stage1)
+            self._check_same(prepared, labels, given=y_stage1 is not None)
+        if looking:
+            images = {k: b for k, b in self.branches().items() if k != TEXT}
+            look_at_images(
+                prepared, map(clone, images.values()), verbose=self.detector.verbose
+            )
         return Sample.of(prepared, event, groups, stage1)
 
-    def check_same(self, sample: Sample, y_stage1: ArrayLike | None) -> None:
+    def _check_same(self, prepared: Prepared, labels: Labels, *, given: bool) -> None:
         """Refuse posts and labels that are not those of the detector's fit."""
-        if sample.data_hash == self.detector.data_hash_:
+        if prepared.data_hash(labels) == self.detector.data_hash_:
             return
-        broken = int((~sample.prepared.images.usable).sum())
+        broken = int((~prepared.images.usable).sum())
         hint = (
             f" {broken} images cannot be used: check image_root and allow_outside_root."
             if broken
             else ""
         )
-        if self.second() is not None and y_stage1 is None:
+        if self.second() is not None and not given:
             hint += (
                 " If fit was given y_stage1, pass it here too (--stage1-label on the "
                 "command line)."
             )
         raise InputError(
-            f"these {len(sample.prepared)} posts are not those of the training: "
+            f"these {len(prepared)} posts are not those of the training: "
             f"expected the same {len(self.detector.out_of_fold_)} posts, images, "
             f"labels and order.{hint} For other posts, pass held_out=True "
             f"(--held-out on the command line)."

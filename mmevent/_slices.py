@@ -62,12 +62,6 @@ class Slices:
             Columns whose values are slices.
         """
         frame, came = to_frame(posts, [*_LANGUAGES, *by])
-        missing = [name for name in by if name not in came]
-        if missing:
-            raise InputError(
-                f"by={list(by)!r} names columns that posts do not have: expected some "
-                f"of {listed(came)}, got {listed(missing)}. Correct the names."
-            )
         number, notes = prepared.n_usable, []
         names = {
             IMAGES: np.where(number > 0, "with", "without"),
@@ -90,6 +84,17 @@ class Slices:
     def take(self, rows: IntArray) -> Slices:
         """Keep some posts, by row number."""
         return Slices({k: names[rows] for k, names in self.names.items()}, self.notes)
+
+
+def check_by(posts: Any, by: Sequence[str]) -> None:
+    """Refuse names of columns that posts do not have."""
+    came = to_frame(posts, list(by))[1]
+    missing = [name for name in by if name not in came]
+    if missing:
+        raise InputError(
+            f"by={list(by)!r} names columns that posts do not have: expected some "
+            f"of {listed(came)}, got {listed(missing)}. Correct the names."
+        )
 
 
 def _numbers(n_images: IntArray) -> NDArray[Any]:

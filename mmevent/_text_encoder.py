@@ -38,7 +38,9 @@ class TextEncoder(Encoder):
     """Texts to pooled token embeddings."""
 
     kind = item = "text"
+    trial = "a text"
     varying = (0, 1)
+    names: list[str]  # of the model's inputs, in their order
 
     def __init__(
         self,
@@ -53,7 +55,6 @@ class TextEncoder(Encoder):
         super().__init__(model, spec, device=device, width=width, missing=missing)
         self.tokenizer = tokenizer
         self.tokenizing = threading.Lock()  # its padding is a state of its own
-        self.names = list(self.collate(["a text"]))
 
     def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which texts have more tokens than the encoder reads."""
@@ -128,17 +129,26 @@ class TextEncoder(Encoder):
         return self.tokenizer(texts, **options)
 
     def _forward(self, items: list[str]) -> Vectors:
-        with self.tokenizing:
-            inputs = self.collate(items)
+        inputs = self._inputs(items).to(self.device)
         with self.turn:
-            rows: Vectors = self._run(*inputs.to(self.device).values()).numpy()
+            rows: Vectors = self._run(*inputs.values()).numpy()
         return rows
+
+    def _inputs(self, texts: list[str]) -> Any:
+        with self.tokenizing:
+            inputs = self.collate(texts)
+        self.names = list(inputs)
+        return inputs
 
     def _compute(self, *inputs: Any) -> Any:
         return self.features(dict(zip(self.names, inputs, strict=True)))
 
     def _example(self) -> tuple[Any, ...]:
-        return tuple(self.collate(["a march through the city", "a day"]).values())
+        return tuple(self._inputs(["a march through the city", "a day"]).values())
+
+    def picture(self, items: Sequence[str], i: int) -> str:
+        """Return a text; there is nothing to decode."""
+        return items[i]
 
     def example(self, text: str, *, augment: bool) -> str:
         """Return what `collate` takes of a text; there is no other way to say it."""

@@ -11,13 +11,13 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 
-from mmevent._backends import OPENVINO
+from mmevent._backends import OPENVINO, TORCH
 from mmevent._disk_cache import disk_store
 from mmevent._encoding import TRAINED, Spec
 from mmevent._frozen import Examples, FrozenClassifier
 from mmevent._head import balanced_weight, fit_head
 from mmevent._loading import with_weights
-from mmevent._precision import FLOAT32
+from mmevent._precision import AUTO, FLOAT32, check_device
 from mmevent._workspace import workspace
 from mmevent.exceptions import InputError
 
@@ -84,6 +84,7 @@ class TrainableClassifier(FrozenClassifier, ABC):
 
             last_blocks(encoder, int(self.train))
         if self.train != HEAD:
+            check_device(self.dtype, encoder.device)
             _check_trainable(encoder)
         return encoder
 
@@ -110,6 +111,12 @@ class TrainableClassifier(FrozenClassifier, ABC):
 
     def _with_trained(self, encoder: Any, dtype: str) -> Any:
         trained = with_weights(encoder, self._trained, dtype)
+        if dtype == AUTO:
+            try:
+                trained.encode([trained.trial])
+            except RuntimeError:  # some of its code may know no other format
+                trained = with_weights(encoder, self._trained, FLOAT32)
+            trained.n_encoded = 0
         if self.backend == OPENVINO:
             trained.compile()
         return trained
@@ -167,10 +174,10 @@ class TrainableClassifier(FrozenClassifier, ABC):
             seed=seed,
         )
 
-    def _load(self, spec: Spec) -> Any:
+    def _load(self, spec: Spec, backend: str | None = None) -> Any:
         if spec is not self.encoder_spec_ or not hasattr(self, TRAINED):
-            return super()._load(spec)
-        encoder = super()._load(self.pretrained_spec_)
+            return super()._load(spec, backend)
+        encoder = super()._load(self.pretrained_spec_, TORCH)
         return self._with_trained(encoder, spec["dtype"])
 
 

@@ -268,8 +268,9 @@ class _Examples(Dataset[dict[str, Any]]):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         row = int(self.chosen[i])
+        item: Any = self.encoder.picture(self.rows.items, row)
         return {
-            "example": self.encoder.example(self.rows.items[row], augment=self.augment),
+            "example": self.encoder.example(item, augment=self.augment),
             "label": int(self.rows.codes[row]),
             "weight": float(self.rows.weight[row]),
         }

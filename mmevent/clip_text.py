@@ -45,17 +45,17 @@ class ClipTextClassifier(FrozenTextClassifier):
     class_weight : "balanced", mapping or None, default="balanced"
         Weight of each class in the default head; a head of your own has its own.
     batch_size : int, default=32
-        Number of texts encoded at a time; it does not change the result.
+        Number of texts encoded at a time; it changes the result by no more than
+        rounding.
     device : str, default="auto"
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Number format of the encoder. "auto" is bfloat16 where the device computes in
-        it and the encoder has a million weights or more: it is twice as quick, and
-        moves scores in their third digit. See Notes of `ImageClassifier`.
+        it and the encoder has a million weights or more, which is faster and moves
+        scores a little; the guide on speed says how much.
     backend : {"torch", "openvino"}, default="torch"
-        What runs the encoder on a processor. "openvino" needs the extra of that name;
-        it takes some seconds to compile the encoder, and is then quicker by a tenth to
-        a half. See the guide on speed.
+        What runs the encoder on a processor. "openvino" needs the extra of that name,
+        takes some seconds to compile the encoder, and is then faster.
     local_files_only : bool, default=False
         Whether to use only what is on this machine, and no network.
     cache : path, "auto" or None, default="auto"

@@ -387,8 +387,9 @@ class EventDetector(ClassifierMixin, BaseEstimator):
     def audit(self, posts: Any) -> pd.DataFrame:
         """Explain the prediction of each post.
 
-        A post's row depends on that post alone, except with a budget: then prediction
-        and margin depend on all posts of the call.
+        A post's row depends on that post alone, but for rounding, which in bfloat16
+        moves a probability by some thousandths, and except with a budget: then
+        prediction and margin depend on all posts of the call.
 
         Parameters
         ----------

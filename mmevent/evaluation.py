@@ -24,7 +24,7 @@ from mmevent._prediction import (
 from mmevent._sample import Sample
 from mmevent._second import NO_SECOND_STAGE
 from mmevent._setup import Setup
-from mmevent._slices import Slices
+from mmevent._slices import Slices, check_by
 from mmevent._stability import threshold_spread
 from mmevent._systems import BOTH, FUSED, STAGE_1, System, cut, fit_systems
 from mmevent._validation import check_groups, check_known_labels, check_some
@@ -126,6 +126,7 @@ def evaluate(
     prepared = Setup(detector).read(posts)
     check_some(len(prepared), "evaluate")
     columns = [by] if isinstance(by, str) else list(by)
+    check_by(posts, columns)
     asked = _Asked(posts, columns, prevalence, corpus_size)
     with shared_memo():
         if held_out:
@@ -180,8 +181,7 @@ def _again(
 ) -> Estimate:
     """Repeat the estimate of the fit with other folds."""
     setup = Setup(detector)
-    sample = setup.sample(prepared, y, groups, y_stage1)
-    setup.check_same(sample, y_stage1)
+    sample = setup.sample(prepared, y, groups, y_stage1, of_fit=True)
     setup.check_groups(sample)
     slices = asked.slices(prepared)
     kind = setup.kind() or setup.usual_kind()
@@ -249,7 +249,7 @@ def _held_out(
     """Predict posts that the fit never saw, once."""
     event = check_known_labels(y, len(prepared), detector.classes_, detector.pos_label_)
     given = check_groups(groups, len(prepared))
-    look_at_images(prepared, [detector.image_])
+    look_at_images(prepared, [detector.image_], verbose=detector.verbose)
     slices = asked.slices(prepared)
     seen = seen_in_fit(detector, prepared)
     notes = []

@@ -52,15 +52,18 @@ class FrozenImageClassifier(FrozenClassifier):
 
     def _embed(self, encoder: Any, items: Any, keys: list[str]) -> NDArray[np.float32]:
         rows = super()._embed(encoder, items, keys)
-        items.confirm(finite_rows(rows))
+        items._confirm(finite_rows(rows))
         return rows
 
     def _encode_ahead(self, images: Images) -> None:
         """Encode images under the open memo, and learn on the way which are usable."""
         items, keys, _ = self._items(images)
         if keys:
-            fitted = hasattr(self, "head_")
-            encoder = self._fitted_encoder() if fitted else self._load_unfitted()
+            if hasattr(self, "head_"):
+                encoder = self._fitted_encoder()
+            else:
+                self._check_parameters()
+                encoder = self._load_unfitted()
             self._embed(encoder, items, keys)
 
 
@@ -110,18 +113,17 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
     class_weight : "balanced", mapping or None, default="balanced"
         Weight of each class in the default head; a head of your own has its own.
     batch_size : int, default=32
-        Number of images, or views of them, encoded at a time; it does not change the
-        result.
+        Number of images, or views of them, encoded at a time; it changes the result
+        by no more than rounding.
     device : str, default="auto"
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
         Number format of the encoder. "auto" is bfloat16 where the device computes in
-        it and the encoder has a million weights or more: it is twice as quick, and
-        moves scores in their third digit. See Notes of `ImageClassifier`.
+        it and the encoder has a million weights or more, which is faster and moves
+        scores a little; the guide on speed says how much.
     backend : {"torch", "openvino"}, default="torch"
-        What runs the encoder on a processor. "openvino" needs the extra of that name;
-        it takes some seconds to compile the encoder, and is then quicker by a tenth to
-        a half. See the guide on speed.
+        What runs the encoder on a processor. "openvino" needs the extra of that name,
+        takes some seconds to compile the encoder, and is then faster.
     local_files_only : bool, default=False
         Whether to use only what is on this machine, and no network.
     cache : path, "auto" or None, default="auto"

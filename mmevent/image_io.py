@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, TypeAlias, TypeVar, overload
@@ -50,6 +51,7 @@ _Several: TypeAlias = slice | NDArray[Any] | Sequence[Any]
 
 # Whether a file decodes to its end is seen as well at an eighth of its size.
 _SMALL = 1
+_AT_ONCE = 1024  # files that wait for a thread
 
 _REMOTE = re.compile(
     r"\s*(?:[a-z][a-z0-9+.\-]+:/|(?:data|file|blob|cid|mailto):|//|\\\\)",
@@ -257,7 +259,7 @@ class Images(Sequence[Image.Image]):
         The first use decodes each distinct source that was not decoded before.
         """
         self.scan()
-        return self._store.statuses[self._rows]
+        return self._store.statuses(self._rows)
 
     @property
     def digests(self) -> NDArray[np.str_]:
@@ -291,7 +293,7 @@ class Images(Sequence[Image.Image]):
         self._store.read(self._rows, decoding=True, verbose=verbose)
         return self
 
-    def picture(
+    def _picture(
         self, position: int, *, least_side: int | None = None
     ) -> Image.Image | None:
         """Decode one image, and learn its status.
@@ -311,7 +313,7 @@ class Images(Sequence[Image.Image]):
         """
         return self._store.picture(int(self._rows[position]), least_side)
 
-    def confirm(self, usable: NDArray[np.bool_]) -> None:
+    def _confirm(self, usable: NDArray[np.bool_]) -> None:
         """Take it as known that some images are usable, which are not decoded then.
 
         Parameters
@@ -337,11 +339,10 @@ class _Store:
         self._failures = np.zeros(len(sources), dtype=f"<U{max(map(len, STATUSES))}")
         self._status: dict[str, str] = {}
 
-    @property
-    def statuses(self) -> NDArray[np.str_]:
-        known = [self._status.get(digest, "") for digest in self.digests.tolist()]
-        statuses: NDArray[np.str_] = np.where(self.digests == "", self._failures, known)
-        return statuses
+    def statuses(self, rows: NDArray[np.intp]) -> NDArray[np.str_]:
+        digests, failures = self.digests[rows], self._failures[rows]
+        known = [self._status.get(digest, "") for digest in digests.tolist()]
+        return np.where(digests == "", failures, np.array(known, failures.dtype))
 
     def read(
         self, rows: NDArray[np.intp], *, decoding: bool = False, verbose: bool = False
@@ -349,6 +350,8 @@ class _Store:
         """Find the digests of sources and, when decoding, their statuses."""
         from tqdm import tqdm
 
+        if not decoding:
+            rows = rows[(self.digests[rows] == "") & (self._failures[rows] == "")]
         sources = [_unwrap(self.sources[row]) for row in rows]
         keys = list(map(_key, sources))
         new = {
@@ -387,28 +390,31 @@ class _Store:
         return digest, ""
 
     def picture(self, row: int, least_side: int | None) -> Image.Image | None:
-        image, status = self._decode(row, least_side)
         if not self.digests[row]:
             self.read(np.array([row]))
-        if digest := str(self.digests[row]):
-            self._status[digest] = status
+        source, digest = _unwrap(self.sources[row]), str(self.digests[row])
+        if not digest:
+            return None
+        content: Any = source
+        if not isinstance(source, Image.Image):
+            content = _read(source, self.root, self.allow_outside_root)
+            if isinstance(content, str):  # it is gone: no word of others like it
+                self._found[_key(source)] = "", content
+                self.digests[row], self._failures[row] = "", content
+                return None
+        image, self._status[digest] = decode(content, MAX_PIXELS, least_side)
         return image
 
     def load(self, row: int) -> Image.Image:
-        image, status = self._decode(row, None)
+        source = _unwrap(self.sources[row])
+        image, status = _load(source, self.root, self.allow_outside_root, MAX_PIXELS)
         if image is None:
             raise InputError(
-                f"image {_describe(_unwrap(self.sources[row]))} cannot be used, its "
-                f"status is {status!r}: expected a picture that decodes. Select the "
-                f"usable ones first, images[images.usable]."
+                f"image {_describe(source)} cannot be used, its status is {status!r}: "
+                "expected a picture that decodes. Select the usable ones first, "
+                "images[images.usable]."
             )
         return image
-
-    def _decode(
-        self, row: int, least_side: int | None
-    ) -> tuple[Image.Image | None, str]:
-        source, outside = _unwrap(self.sources[row]), self.allow_outside_root
-        return _load(source, self.root, outside, MAX_PIXELS, least_side)
 
     def confirm(self, rows: NDArray[np.intp]) -> None:
         for digest in self.digests[rows].tolist():
@@ -423,23 +429,21 @@ def _in_threads(
     if n_threads <= 1:
         yield from map(function, values.values())
         return
+    left = iter(values.values())
     with ThreadPoolExecutor(n_threads) as pool:
-        yield from pool.map(function, values.values())
+        while some := list(islice(left, _AT_ONCE)):
+            yield from pool.map(function, some)
 
 
 def _load(
-    source: Any,
-    root: str,
-    allow_outside_root: bool,
-    max_pixels: int,
-    least_side: int | None = None,
+    source: Any, root: str, allow_outside_root: bool, max_pixels: int
 ) -> tuple[Image.Image | None, str]:
     if isinstance(source, Image.Image):
         return decode(source, max_pixels)
     content = _read(source, root, allow_outside_root)
     if isinstance(content, str):
         return None, content
-    return decode(content, max_pixels, least_side)
+    return decode(content, max_pixels)
 
 
 def _unwrap(source: Any) -> Any:

@@ -286,7 +286,7 @@ def _labelled_scores(
         scored["score"] = scored["score"].mask(seen_in_fit(detector, prepared))
     else:
         setup = Setup(detector)
-        setup.check_same(setup.sample(prepared, y, None, y_stage1), y_stage1)
+        setup.sample(prepared, y, None, y_stage1, of_fit=True, looking=False)
         scored = _out_of_fold(detector)
     known = scored["score"].dropna()
     threshold = detector.threshold_

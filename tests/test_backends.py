@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import logging
-import os
+import subprocess
 import sys
 from copy import copy
 from typing import Any
@@ -52,25 +51,53 @@ def test_openvino_gives_what_torch_gives(
     assert theirs.spec == ours.spec
 
 
-def test_a_compilation_logs_nothing_and_reports_to_nobody(
+def test_a_compilation_logs_nothing_and_reports_to_nobody(tiny_text_model: str) -> None:
+    pytest.importorskip("openvino")
+    script = f"""
+import logging, os
+handlers = list(logging.root.handlers)
+os.fork = None  # by which the package that reports would begin
+from mmevent._loading import load_encoder
+from mmevent._text_encoder import TextEncoder
+encoder = load_encoder(TextEncoder, {tiny_text_model!r}, backend="openvino")
+assert encoder.compiled is not None
+assert logging.root.handlers == handlers and not logging.root.filters
+from openvino.tools.ovc import telemetry_utils
+print(telemetry_utils.tm.__name__)
+import sys
+assert "openvino_telemetry" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+    assert "not found in decomp table" not in done.stderr
+
+
+def test_a_model_that_it_computes_otherwise_is_refused(
     tiny_text_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
-    messages: list[str] = []
-    handlers = list(logging.root.handlers)
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore
-    logging.root.addHandler(handler)
-    monkeypatch.setattr(os, "fork", None)  # by which convert_model would report
-    try:
-        encoder = copy(load_encoder(TextEncoder, tiny_text_model))
+    monkeypatch.setattr("mmevent._backends._ALIKE", 1.1)
+    encoder = copy(load_encoder(TextEncoder, tiny_text_model))
+    with pytest.raises(InputError, match=r"gives other features.*backend='torch'"):
         encoder.compile()
-    finally:
-        logging.root.removeHandler(handler)
-    assert encoder.compiled is not None
-    assert messages == []
-    assert logging.root.handlers == handlers
-    assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_a_model_that_torch_cannot_export_is_refused(
+    tiny_text_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    encoder = copy(load_encoder(TextEncoder, tiny_text_model))
+
+    def strange(*inputs: Any, **options: Any) -> Any:
+        raise ValueError("a branch that depends on data")
+
+    monkeypatch.setattr("torch.export.export", strange)
+    with pytest.raises(InputError, match="got: a branch that depends on data"):
+        encoder.compile()
+    assert encoder.compiled is None
 
 
 def test_a_branch_keeps_its_backend(
@@ -84,7 +111,6 @@ def test_a_branch_keeps_its_backend(
     assert_allclose(branch.predict_proba(pictures), proba, atol=1e-6)
     assert branch._encoder.compiled is not None
     branch.set_params(backend="torch")
-    del branch._encoder
     assert_allclose(branch.predict_proba(pictures), proba, atol=1e-3)
     assert branch._encoder.compiled is None
 
@@ -144,11 +170,10 @@ def test_a_backend_that_is_not_known_is_refused(
         branch.fit(["a march", "a day"], [1, 0])
 
 
+@pytest.mark.parametrize("device", ["cuda", "mps"])
 def test_another_device_than_the_processor_is_refused(
-    tiny_text_model: str, monkeypatch: pytest.MonkeyPatch
+    tiny_text_model: str, device: str
 ) -> None:
     pytest.importorskip("openvino")
-    encoder = load_encoder(TextEncoder, tiny_text_model)
-    monkeypatch.setattr(encoder, "device", "cuda")
-    with pytest.raises(InputError, match=r"device 'cuda'.*Use device='cpu'"):
-        encoder.compile()
+    with pytest.raises(InputError, match=rf"device '{device}'.*Use device='cpu'"):
+        load_encoder(TextEncoder, tiny_text_model, device=device, backend="openvino")

@@ -73,13 +73,14 @@ def branches(probe: Any, zero_shot: Any) -> dict[str, Any]:
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Pixels of every picture that an encoder is given, but for a load's first try."""
     given: list[bytes] = []
-    forward = ClipEncoder._forward
+    views = ClipEncoder._views
 
-    def watched(self: ClipEncoder, items: list[Image.Image]) -> Any:
-        given.extend(item.tobytes() for item in items if item.size != (32, 32))
-        return forward(self, items)
+    def watched(self: ClipEncoder, image: Image.Image) -> Any:
+        if image.size != (32, 32):
+            given.append(image.tobytes())
+        return views(self, image)
 
-    monkeypatch.setattr(ClipEncoder, "_forward", watched)
+    monkeypatch.setattr(ClipEncoder, "_views", watched)
     return given
 
 

@@ -1062,7 +1062,7 @@ def encoded(
             return read(self, items)
 
         def count_pictures(self: ImageEncoder, items: list[Any]) -> Any:
-            pictures.append(sum(item is not None for item in items))
+            pictures.append(sum(len(views) > 0 for views in items))
             return look(self, items)
 
         patch.setattr(TextEncoder, "_forward", count_texts)

@@ -79,10 +79,16 @@ def test_a_text_is_encoded_alike_in_any_batch_and_order(
     np.testing.assert_allclose(rows, alone[order], atol=1e-5)
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 3, 60])
 def test_an_image_is_encoded_alike_in_any_batch_and_order(
-    tiny_image_model: str, pictures: list[Image.Image], batch_size: int
+    tiny_image_model: str,
+    pictures: list[Image.Image],
+    batch_size: int,
+    n_threads: int,
+    threads: Any,
 ) -> None:
+    threads(n_threads)
     encoder = load_encoder(ImageEncoder, tiny_image_model)
     order = np.random.default_rng(0).permutation(len(pictures))
     alone = np.vstack([encoder.encode([picture]) for picture in pictures])
@@ -321,6 +327,8 @@ def test_each_thread_has_batches_of_its_own(
     np.testing.assert_allclose(rows, expected[:12], atol=1e-6)
     assert len({thread for thread, _ in seen}) == 3
     assert {n for _, n in seen} == {1}
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == 3
     assert torch.get_num_threads() == 3
 
 
@@ -335,6 +343,8 @@ def test_an_error_in_a_thread_ends_the_encoding(
 
     def broken(self: TextEncoder, items: list[str]) -> Any:
         calls.append(len(items))
+        if len(calls) > 2:
+            threading.Event().wait(0.05)  # until the first error is seen
         raise RuntimeError("the model broke")
 
     monkeypatch.setattr(TextEncoder, "_forward", broken)

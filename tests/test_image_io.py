@@ -401,7 +401,7 @@ class TestImages:
     ) -> None:
         images = Images(["red.png", b"", "red.png"], image_root=root)
         assert images.digests[0] == images.digests[2]
-        images.confirm(np.array([True, False, False]))
+        images._confirm(np.array([True, False, False]))
         assert images[[1]].statuses.tolist() == ["corrupt"]
         monkeypatch.setattr(image_io, "decode", None)
         assert images.statuses.tolist() == ["ok", "corrupt", "ok"]
@@ -410,20 +410,29 @@ class TestImages:
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         images = Images(["red.png", b"", "none.png"], image_root=root)
-        assert [images.picture(i) is None for i in range(3)] == [False, True, True]
+        assert [images._picture(i) is None for i in range(3)] == [False, True, True]
         monkeypatch.setattr(image_io, "decode", None)
         assert images.statuses.tolist() == ["ok", "corrupt", "missing file"]
+
+    def test_a_file_that_is_gone_says_nothing_of_its_copies(self, root: Path) -> None:
+        (root / "copy.png").write_bytes((root / "red.png").read_bytes())
+        images = Images(["red.png", "copy.png"], image_root=root)
+        assert images.digests[0] == images.digests[1]
+        (root / "red.png").unlink()
+        assert images._picture(0) is None
+        assert images._picture(1) is not None
+        assert images.statuses.tolist() == ["missing file", "ok"]
 
     def test_a_jpeg_may_come_back_smaller(self) -> None:
         content = io.BytesIO()
         photo = Image.linear_gradient("L").resize((900, 600)).convert("RGB")
         photo.save(content, "JPEG")
         images = Images([content.getvalue(), png(size=(900, 600))])
-        sizes = {side: images.picture(0, least_side=side).size for side in (150, 151)}
+        sizes = {side: images._picture(0, least_side=side).size for side in (150, 151)}
         assert sizes == {150: (225, 150), 151: (450, 300)}
-        assert images.picture(0).size == images[0].size == (900, 600)
-        assert images.picture(1, least_side=10).size == (900, 600)
-        small = images.picture(0, least_side=150)
+        assert images._picture(0).size == images[0].size == (900, 600)
+        assert images._picture(1, least_side=10).size == (900, 600)
+        small = images._picture(0, least_side=150)
         close = np.asarray(photo.resize((225, 150)), float) - np.asarray(small)
         assert np.abs(close).mean() < 1
 
@@ -432,8 +441,8 @@ class TestImages:
         Image.effect_noise((400, 400), 90).convert("RGB").save(content, "JPEG")
         whole = content.getvalue()
         images = Images([whole, whole[: len(whole) // 2]])
-        assert images.picture(1, least_side=50) is None
-        assert images.picture(0, least_side=50).size == (50, 50)
+        assert images._picture(1, least_side=50) is None
+        assert images._picture(0, least_side=50).size == (50, 50)
         assert images.statuses.tolist() == ["ok", "corrupt"]
 
     def test_progress_is_shown_on_demand_only(

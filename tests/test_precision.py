@@ -143,6 +143,25 @@ def test_statistics_of_batch_norms_keep_their_digits() -> None:
     assert model[1].running_var.dtype == model[1].weight.dtype == torch.float32
 
 
+def test_buffers_and_single_numbers_keep_their_digits() -> None:
+    model = nn.Linear(4, 4)
+    model.register_buffer("inv_freq", torch.tensor([0.123456789]), persistent=False)
+    model.scale = nn.Parameter(torch.tensor(4.6052))
+    cast(model, BFLOAT16, "cpu")
+    assert model.weight.dtype == model.bias.dtype == torch.bfloat16
+    assert model.inv_freq.dtype == model.scale.dtype == torch.float32
+
+
+def test_a_training_in_it_is_refused_where_the_device_lacks_it(
+    unable: None, tiny_text_model: str
+) -> None:
+    branch = TextClassifier(
+        model=tiny_text_model, dtype="bfloat16", train="all", cache=None
+    )
+    with pytest.raises(InputError, match=r"AVX512-BF16 or AMX"):
+        branch.fit(["a march", "a day"], [1, 0])
+
+
 def test_scores_and_decisions_are_those_of_float32_to_a_tolerance(
     able: None, tiny_image_model: str, pictures: list[Image.Image]
 ) -> None:
