@@ -61,6 +61,7 @@ class Slices:
         by : sequence of str, default=()
             Columns whose values are slices.
         """
+        check_by(posts, by)
         frame, came = to_frame(posts, [*_LANGUAGES, *by])
         number, notes = prepared.n_usable, []
         names = {
