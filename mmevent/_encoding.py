@@ -146,6 +146,7 @@ class Encoder(ABC):
         """Return an encoder for another thread, with the same weights."""
         tensors = chain(self.model.parameters(), self.model.buffers())
         twin = copy(self)
+        twin._twins = []
         twin.model = deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
         if self.compiled is not None:
             twin.compiled = self.compiled.twin()
@@ -177,7 +178,8 @@ class Encoder(ABC):
                     return
                 problem = "it gives other features there"
             except Exception as error:  # whatever torch or OpenVINO cannot do
-                problem = str(error).strip().splitlines()[0]
+                lines = str(error).strip().splitlines()
+                problem = lines[0] if lines else type(error).__name__
         raise InputError(
             f"backend='openvino' cannot run the model {self.spec['model']!r}: expected "
             f"one that torch can export and OpenVINO computes alike, got: {problem}. "
