@@ -388,8 +388,8 @@ class EventDetector(ClassifierMixin, BaseEstimator):
         """Explain the prediction of each post.
 
         A post's row depends on that post alone, but for rounding, which in bfloat16
-        moves a probability by some thousandths or hundredths, and except with a budget: then
-        prediction and margin depend on all posts of the call.
+        moves a probability by some thousandths or hundredths, and except with a
+        budget: then prediction and margin depend on all posts of the call.
 
         Parameters
         ----------

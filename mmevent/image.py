@@ -170,9 +170,10 @@ class ImageClassifier(TrainableClassifier, FrozenImageClassifier):
 
     **Number format.** In bfloat16 weights and activations have 8 significant bits, so
     a probability moves by some thousandths, rarely by some hundredths, and decisions
-    near the threshold may change; the page of benchmarks has how many. Results also depend a little on which
-    items share a batch. The format is saved with a fitted branch and used after a
-    load; a device that lacks it runs in float32, with a warning.
+    near the threshold may change; the page of benchmarks has how many. Results also
+    depend a little on which items share a batch. The format is saved with a fitted
+    branch and used after a load; a device that lacks it runs in float32, with a
+    warning.
 
     Examples
     --------
