@@ -54,12 +54,13 @@ class Steps(NamedTuple):
         return picture[:3, top : top + self.crop[0], left : left + self.crop[1]]
 
     def normalise(self, batch: Any) -> Any:
-        """Return a batch of cut pictures as floats, on its own device."""
+        """Return a batch of cut 8-bit pictures as floats, on its own device."""
         import torch
 
         std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
         mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
-        return torch.addcmul(-mean / std, batch.float(), 1 / std)
+        floats = batch.float()
+        return torch.addcmul(-mean / std, floats, 1 / std, out=floats)
 
 
 def _half(margin: int, rounds: bool) -> int:

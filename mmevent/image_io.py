@@ -509,7 +509,10 @@ def _read_descriptor(descriptor: int) -> bytes | str:
         if found.st_size > MAX_BYTES:
             return "too large"
         try:
-            content = stream.read(MAX_BYTES + 1)
+            # No more than needed is asked for: room for it would be made first.
+            content = stream.read(found.st_size + 1)
+            if len(content) > found.st_size:  # it has grown
+                content += stream.read(MAX_BYTES)
         except OSError:
             return "corrupt"
     return "too large" if len(content) > MAX_BYTES else content
