@@ -66,7 +66,7 @@ class Compiled:
     Parameters
     ----------
     compute : callable
-        What torch runs, of tensors whose first size, and others of `sizes`, vary.
+        What torch runs.
     model : torch.nn.Module
         The weights that it uses, of float32.
     example : sequence of Tensor

@@ -188,10 +188,10 @@ class ClipEncoder(_Tower, ViewEncoder):
     def _preprocess(self, image: Image) -> Any:
         return self.transform(image).unsqueeze(0)
 
-    def _features(self, batch: Any) -> Any:
+    def _compute(self, *inputs: Any) -> Any:
         from torch.nn.functional import normalize
 
-        return normalize(self.model.encode_image(batch).float())
+        return normalize(self.model.encode_image(*inputs).float())
 
 
 def _load(

@@ -73,10 +73,6 @@ class ViewEncoder(Encoder):
     def _preprocess(self, image: Image) -> Any:
         """Return the model's own floats of an image, (1, channels, height, width)."""
 
-    @abstractmethod
-    def _features(self, batch: Any) -> Any:
-        """Return a tensor of one row a preprocessed image."""
-
     def _manner(self) -> Spec:
         read = None if self.steps is None else self.steps.least_side
         return super()._manner() | {"decoded to": read}
@@ -164,9 +160,6 @@ class ViewEncoder(Encoder):
         dtype = torch.float32 if wide else getattr(torch, self.dtype)
         return floats.to(dtype, memory_format=torch.channels_last)
 
-    def _compute(self, *inputs: Any) -> Any:
-        return self._features(*inputs)
-
     def _example(self) -> tuple[Any, ...]:
         import torch
 
@@ -219,7 +212,7 @@ class ImageEncoder(ViewEncoder):
 
     def features(self, inputs: dict[str, Any]) -> Any:
         """Return a tensor of one row a view."""
-        return self._features(inputs["pixel_values"])
+        return self._compute(inputs["pixel_values"])
 
     @property
     def has_one_size(self) -> bool:  # type: ignore[override]
@@ -242,12 +235,12 @@ class ImageEncoder(ViewEncoder):
     def _preprocess(self, image: Image) -> Any:
         return self.processor(image, return_tensors="pt")["pixel_values"]
 
-    def _features(self, batch: Any) -> Any:
+    def _compute(self, *inputs: Any) -> Any:
         seen: list[Any] = []
         layer = self.model.get_submodule(self.spec["pooling"]["input_of"])
         hook = layer.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
         try:
-            self.model(pixel_values=batch)
+            self.model(pixel_values=inputs[0])
         finally:
             hook.remove()
         return seen[0].flatten(1)
