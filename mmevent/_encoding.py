@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._backends import OPENVINO, Compiled
+from mmevent._backends import OPENVINO, Compiled, is_alike
 from mmevent._cache import EmbeddingStore, active_store
 from mmevent._hub import TRANSFORMERS, ModelFiles, quiet_loading
 from mmevent._memory import halved
@@ -118,14 +118,12 @@ class Encoder(ABC):
         import torch
 
         before = torch.get_num_threads()
-        n_threads = min(before, len(batches))
-        if n_threads <= 1:
-            yield from (self._attempt(items, batch, limit) for batch in batches)
+        n_threads = max(1, min(before, len(batches)))
+        free = self._workers(n_threads)
+        if n_threads == 1:
+            yield from (free[0]._attempt(items, batch, limit) for batch in batches)
             return
         own, met = threading.local(), threading.Barrier(n_threads + 1)
-
-        self._twins += [self._twin() for _ in range(n_threads - len(self._twins))]
-        free = list(self._twins)
 
         def begin() -> None:
             torch.get_num_threads()  # a thread takes torch's number when it first asks
@@ -141,6 +139,18 @@ class Encoder(ABC):
             yield from pool.map(
                 lambda batch: own.encoder._attempt(items, batch, limit), batches
             )
+
+    def _workers(self, number: int) -> list[Encoder]:
+        """Return an encoder for each of some threads; they share their weights."""
+        if not self._twins:
+            self._twins = [self._lean()]
+        new = number - len(self._twins)
+        self._twins += [self._twins[0]._twin() for _ in range(new)]
+        return self._twins[:number]
+
+    def _lean(self) -> Encoder:
+        """Return a copy that encodes, without what only training needs."""
+        return self._twin()
 
     def _twin(self) -> Encoder:
         """Return an encoder for another thread, with the same weights."""
@@ -173,8 +183,8 @@ class Encoder(ABC):
                     varying=self.varying,
                     dtype=self.dtype,
                 )
-                if compiled.agrees(wide._compute, example):
-                    self.compiled = compiled
+                if is_alike(compiled, wide._compute, example):
+                    self.compiled, self._twins = compiled, []
                     return
                 problem = "it gives other features there"
             except Exception as error:  # whatever torch or OpenVINO cannot do

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy, deepcopy
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ import numpy as np
 from PIL.Image import Resampling
 from PIL.Image import new as new_image
 
+from mmevent._backends import is_alike
 from mmevent._encoding import Encoder, Spec
+from mmevent._folding import folded, has_foldable
 from mmevent._hub import ModelSource, quiet_loading, unloadable
 from mmevent._loading import LOADERS, encoder_spec, from_pretrained, incomplete, tried
 from mmevent._pixels import (
@@ -43,6 +46,7 @@ VIEWS = (CENTRE, WHOLE)
 # out of its caches: a MobileNetV2 takes three times as long in batches of 32 as in
 # batches of 4. Transformers have less of them, and reuse weights better in more.
 _CONVOLVED, _OTHERS = 4, 16
+_SAME = 0.99999  # a cosine of features in float32
 
 
 class ViewEncoder(Encoder):
@@ -75,7 +79,23 @@ class ViewEncoder(Encoder):
 
     def _manner(self) -> Spec:
         read = None if self.steps is None else self.steps.least_side
-        return super()._manner() | {"decoded to": read}
+        manner = super()._manner() | {"decoded to": read}
+        return manner | {"batch norms": "folded"} if self._is_foldable else manner
+
+    @cached_property
+    def _is_foldable(self) -> bool:
+        return has_foldable(self.model)
+
+    def _lean(self) -> Encoder:
+        twin = super()._lean()
+        if self.compiled is None and self._is_foldable:
+            plain, lean = copy(self), copy(self)
+            plain.model = deepcopy(self.model).float()
+            lean.model = folded(plain.model)
+            example = [part.to(self.device) for part in self._example()]
+            if is_alike(lean._compute, plain._compute, example, _SAME):
+                twin.model = folded(self.model)
+        return twin
 
     @cached_property
     def is_convolutional(self) -> bool:
@@ -163,8 +183,8 @@ class ViewEncoder(Encoder):
     def _example(self) -> tuple[Any, ...]:
         import torch
 
-        blank = torch.zeros((3, 64, 64), dtype=torch.uint8)
-        return (self._floats(stacked([self._cut(blank)] * 2)).float(),)
+        picture = (torch.arange(3 * 64 * 64) % 251).to(torch.uint8).view(3, 64, 64)
+        return (self._floats(stacked([self._cut(picture)] * 2)).float(),)
 
 
 class ImageEncoder(ViewEncoder):

@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import stat
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from pathlib import Path
+from collections.abc import Sequence
 from types import EllipsisType
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmevent._decoding import decode
+from mmevent._sources import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    STATUSES,
+    Source,
+    Store,
+    load_source,
+    unwrap,
+)
 from mmevent.exceptions import InputError
 
 __all__ = ["MAX_BYTES", "MAX_PIXELS", "STATUSES", "Images", "Source", "load_image"]
 
-STATUSES = (
-    "ok",
-    "missing file",
-    "corrupt",
-    "too large",
-    "remote",
-    "unsupported",
-    "outside root",
-)
-"""What can be said of a source; only ``"ok"`` is a usable image."""
-
-MAX_PIXELS = 89_478_485
-"""Most pixels of a picture: a quarter of a GiB as RGB, Pillow's own default."""
-
-MAX_BYTES = 200_000_000
-"""Most bytes of an encoded picture."""
-
-Source: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image"
-    " | Mapping[str, Any]"
-)
-
-T = TypeVar("T")
-R = TypeVar("R")
-
 _Several: TypeAlias = slice | NDArray[Any] | Sequence[Any]
-
-# Whether a file decodes to its end is seen as well at an eighth of its size.
-_SMALL = 1
-_AT_ONCE = 1024  # files that wait for a thread
-
-_REMOTE = re.compile(
-    r"\s*(?:[a-z][a-z0-9+.\-]+:/|(?:data|file|blob|cid|mailto):|//|\\\\)",
-    re.IGNORECASE,
-)
-
-# O_NONBLOCK: a FIFO put there after the check must not hang; O_NOFOLLOW: the path
-# that was checked has no links left. Windows lacks both.
-_OPEN_FLAGS = os.O_RDONLY
-for _flag in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
-    _OPEN_FLAGS |= getattr(os, _flag, 0)
 
 
 def load_image(
@@ -139,7 +101,7 @@ def load_image(
             f"above 0. Leave it out for the default, {MAX_PIXELS}."
         )
     root = check_image_root(image_root)
-    return _load(_unwrap(source), root, allow_outside_root, max_pixels)
+    return load_source(unwrap(source), root, allow_outside_root, max_pixels)
 
 
 def check_image_root(image_root: str | os.PathLike[str] | None) -> str:
@@ -209,7 +171,7 @@ class Images(Sequence[Image.Image]):
         allow_outside_root: bool = False,
     ) -> None:
         root = check_image_root(image_root)
-        self._store = _Store(list(sources), root, allow_outside_root)
+        self._store = Store(list(sources), root, allow_outside_root)
         self._rows: NDArray[np.intp] = np.arange(len(self._store.sources))
 
     def __len__(self) -> int:
@@ -322,197 +284,3 @@ class Images(Sequence[Image.Image]):
             Which images are known to decode: their bytes once did.
         """
         self._store.confirm(self._rows[usable])
-
-
-class _Store:
-    """Sources with what is known of them, shared by an `Images` and its selections."""
-
-    def __init__(
-        self, sources: list[Source], root: str, allow_outside_root: bool
-    ) -> None:
-        self.sources = sources
-        self.root = root
-        self.allow_outside_root = allow_outside_root
-        self._found: dict[Hashable, tuple[str, str]] = {}  # digest and failure
-        self.digests = np.zeros(len(sources), dtype="<U64")
-        # What has no digest has its status here, and the others by their digest.
-        self._failures = np.zeros(len(sources), dtype=f"<U{max(map(len, STATUSES))}")
-        self._status: dict[str, str] = {}
-
-    def statuses(self, rows: NDArray[np.intp]) -> NDArray[np.str_]:
-        digests, failures = self.digests[rows], self._failures[rows]
-        known = [self._status.get(digest, "") for digest in digests.tolist()]
-        return np.where(digests == "", failures, np.array(known, failures.dtype))
-
-    def read(
-        self, rows: NDArray[np.intp], *, decoding: bool = False, verbose: bool = False
-    ) -> None:
-        """Find the digests of sources and, when decoding, their statuses."""
-        from tqdm import tqdm
-
-        if not decoding:
-            rows = rows[(self.digests[rows] == "") & (self._failures[rows] == "")]
-        sources = [_unwrap(self.sources[row]) for row in rows]
-        keys = list(map(_key, sources))
-        new = {
-            key: source
-            for key, source in zip(keys, sources, strict=True)
-            if not self._is_known(key, decoding)
-        }
-        found = _in_threads(lambda source: self._inspect(source, decoding), new)
-        hidden = not verbose or not decoding or not new
-        bar = tqdm(found, "Reading images", len(new), unit="image", disable=hidden)
-        self._found |= zip(new, bar, strict=True)
-        for row, key in zip(rows, keys, strict=True):
-            self.digests[row], self._failures[row] = self._found[key]
-
-    def _is_known(self, key: Hashable, decoding: bool) -> bool:
-        digest, failure = self._found.get(key, ("", ""))
-        if decoding and digest:
-            return digest in self._status
-        return bool(digest or failure)
-
-    def _inspect(self, source: Any, decoding: bool) -> tuple[str, str]:
-        """Return a source's digest, or else why it has none."""
-        if isinstance(source, Image.Image):
-            image, status = decode(source, MAX_PIXELS)
-            if image is None:
-                return "", status
-            digest = _digest_pixels(image)
-            self._status[digest] = status
-            return digest, ""
-        content = _read(source, self.root, self.allow_outside_root)
-        if isinstance(content, str):
-            return "", content
-        digest = hashlib.sha256(content).hexdigest()
-        if decoding and digest not in self._status:
-            self._status[digest] = decode(content, MAX_PIXELS, _SMALL)[1]
-        return digest, ""
-
-    def picture(self, row: int, least_side: int | None) -> Image.Image | None:
-        if not self.digests[row]:
-            self.read(np.array([row]))
-        source, digest = _unwrap(self.sources[row]), str(self.digests[row])
-        if not digest:
-            return None
-        content: Any = source
-        if not isinstance(source, Image.Image):
-            content = _read(source, self.root, self.allow_outside_root)
-            if isinstance(content, str):  # it is gone: no word of others like it
-                self._found[_key(source)] = "", content
-                self.digests[row], self._failures[row] = "", content
-                return None
-        image, self._status[digest] = decode(content, MAX_PIXELS, least_side)
-        return image
-
-    def load(self, row: int) -> Image.Image:
-        source = _unwrap(self.sources[row])
-        image, status = _load(source, self.root, self.allow_outside_root, MAX_PIXELS)
-        if image is None:
-            raise InputError(
-                f"image {_describe(source)} cannot be used, its status is {status!r}: "
-                "expected a picture that decodes. Select the usable ones first, "
-                "images[images.usable]."
-            )
-        return image
-
-    def confirm(self, rows: NDArray[np.intp]) -> None:
-        for digest in self.digests[rows].tolist():
-            self._status.setdefault(digest, "ok")
-
-
-def _in_threads(
-    function: Callable[[T], R], values: Mapping[Hashable, T]
-) -> Iterator[R]:
-    """Apply a function to values, in order; hashing and decoding run side by side."""
-    n_threads = min(os.cpu_count() or 1, len(values))
-    if n_threads <= 1:
-        yield from map(function, values.values())
-        return
-    left = iter(values.values())
-    with ThreadPoolExecutor(n_threads) as pool:
-        while some := list(islice(left, _AT_ONCE)):
-            yield from pool.map(function, some)
-
-
-def _load(
-    source: Any, root: str, allow_outside_root: bool, max_pixels: int
-) -> tuple[Image.Image | None, str]:
-    if isinstance(source, Image.Image):
-        return decode(source, max_pixels)
-    content = _read(source, root, allow_outside_root)
-    if isinstance(content, str):
-        return None, content
-    return decode(content, max_pixels)
-
-
-def _unwrap(source: Any) -> Any:
-    """Return the bytes of a mapping of datasets, or else its path."""
-    if not isinstance(source, Mapping) or not ("bytes" in source or "path" in source):
-        return source
-    content = source.get("bytes")
-    return source.get("path") if content is None else content
-
-
-def _key(source: Any) -> Hashable:
-    """Return what two equal sources share; the store keeps the objects alive."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    if isinstance(source, (str, os.PathLike)):
-        return os.fsdecode(source)
-    return id(source)
-
-
-def _describe(source: Any) -> str:
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"of {len(source)} bytes"
-    return repr(source)
-
-
-def _digest_pixels(image: Image.Image) -> str:
-    digest = hashlib.sha256(f"RGB {image.width}x{image.height}\n".encode())
-    digest.update(image.tobytes())
-    return digest.hexdigest()
-
-
-def _read(source: Any, root: str, allow_outside_root: bool) -> bytes | str:
-    """Return the bytes of a source, or (a str) the status that it gets instead."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        content = bytes(source)
-        return "too large" if len(content) > MAX_BYTES else content
-    if source is None:
-        return "missing file"
-    if not isinstance(source, (str, os.PathLike)):
-        return "unsupported"
-    path = os.fsdecode(source)
-    if not path.strip():
-        return "missing file"
-    if _REMOTE.match(path):
-        return "remote"
-    try:
-        real = os.path.realpath(os.path.join(root, path))
-        if not allow_outside_root and not Path(real).is_relative_to(root):
-            return "outside root"
-        if not stat.S_ISREG(os.stat(real).st_mode):
-            return "unsupported"
-        descriptor = os.open(real, _OPEN_FLAGS)
-    except (OSError, ValueError):  # ValueError: NUL or lone surrogate in the path
-        return "missing file"
-    return _read_descriptor(descriptor)
-
-
-def _read_descriptor(descriptor: int) -> bytes | str:
-    with open(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            return "unsupported"
-        if found.st_size > MAX_BYTES:
-            return "too large"
-        try:
-            # No more than needed is asked for: room for it would be made first.
-            content = stream.read(found.st_size + 1)
-            if len(content) > found.st_size:  # it has grown
-                content += stream.read(MAX_BYTES)
-        except OSError:
-            return "corrupt"
-    return "too large" if len(content) > MAX_BYTES else content

@@ -1101,7 +1101,7 @@ def test_each_picture_is_decoded_once(
         decoded.append(source)
         return decode(source, *options)
 
-    monkeypatch.setattr("mmevent.image_io.decode", watched)
+    monkeypatch.setattr("mmevent._sources.decode", watched)
     posts, y = draw(60, share_broken=0.05)
     n_distinct = len(set(Images(flatten_images(to_posts(posts))[0]).digests))
     branch = ImageClassifier(model=tiny_image_model, cache=tmp_path / "cache")

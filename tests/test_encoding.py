@@ -126,6 +126,7 @@ def test_a_picture_that_the_processor_refuses_changes_its_own_row_only(
 ) -> None:
     encoder = load_encoder(ImageEncoder, tiny_image_model)
     monkeypatch.setattr(encoder, "steps", None)
+    monkeypatch.setattr(encoder, "_twins", [])
     expected = encoder.encode(pictures[:3])
     process = encoder.processor
 
@@ -135,6 +136,7 @@ def test_a_picture_that_the_processor_refuses_changes_its_own_row_only(
         return process(image, **kwargs)
 
     monkeypatch.setattr(encoder, "processor", choosy)
+    encoder._twins.clear()
     rows = encoder.encode([*pictures[:2], Image.new("RGB", (7, 7)), pictures[2]])
     assert np.isnan(rows[2]).all()
     np.testing.assert_allclose(rows[[0, 1, 3]], expected, atol=1e-5)
@@ -153,6 +155,7 @@ def test_an_output_that_is_not_finite_marks_its_own_row_only(
         return rows
 
     monkeypatch.setattr(encoder, "_forward", broken)
+    monkeypatch.setattr(encoder, "_twins", [])
     rows = encoder.encode(texts[:4])
     assert np.isnan(rows[2]).all()
     np.testing.assert_allclose(rows[[0, 1, 3]], expected[[0, 1, 3]], atol=1e-5)

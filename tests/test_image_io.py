@@ -16,7 +16,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.utils import _safe_indexing
 
 import mmevent._decoding
-from mmevent import image_io
+from mmevent import _sources
 from mmevent.exceptions import InputError
 from mmevent.image_io import STATUSES, Images, check_image_root, load_image
 
@@ -216,7 +216,7 @@ def test_file_that_may_not_be_read_is_missing(
 def test_too_many_bytes_are_too_large(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_io, "MAX_BYTES", 20)
+    monkeypatch.setattr(_sources, "MAX_BYTES", 20)
     assert status_of("red.png", root) == "too large"
     assert status_of(png(), root) == "too large"
     assert status_of("empty.png", root) == "corrupt"
@@ -305,7 +305,7 @@ class TestImages:
     def test_selection_decodes_nothing(
         self, key: Any, expected: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(image_io, "decode", None)
+        monkeypatch.setattr(_sources, "decode", None)
         chosen = Images(["a", "b", "c"])[key]
         assert isinstance(chosen, Images)
         assert chosen.sources == [["a", "b", "c"][place] for place in expected]
@@ -374,9 +374,9 @@ class TestImages:
             decodings.append(source)
             return mmevent._decoding.decode(source, *args)
 
-        real_read = image_io._read
-        monkeypatch.setattr(image_io, "_read", read)
-        monkeypatch.setattr(image_io, "decode", decode)
+        real_read = _sources._read
+        monkeypatch.setattr(_sources, "_read", read)
+        monkeypatch.setattr(_sources, "decode", decode)
         (root / "copy.png").write_bytes(png())
         sources = ["red.png", "copy.png", "red.png", Path("red.png"), "none.png"]
         images = Images(sources, image_root=root)
@@ -392,7 +392,7 @@ class TestImages:
     def test_digests_decode_nothing(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(image_io, "decode", None)
+        monkeypatch.setattr(_sources, "decode", None)
         images = Images(["red.png", b"", "none.png"], image_root=root)
         assert [len(digest) for digest in images.digests] == [64, 64, 0]
 
@@ -403,7 +403,7 @@ class TestImages:
         assert images.digests[0] == images.digests[2]
         images._confirm(np.array([True, False, False]))
         assert images[[1]].statuses.tolist() == ["corrupt"]
-        monkeypatch.setattr(image_io, "decode", None)
+        monkeypatch.setattr(_sources, "decode", None)
         assert images.statuses.tolist() == ["ok", "corrupt", "ok"]
 
     def test_a_picture_that_is_asked_for_shows_its_status(
@@ -411,7 +411,7 @@ class TestImages:
     ) -> None:
         images = Images(["red.png", b"", "none.png"], image_root=root)
         assert [images._picture(i) is None for i in range(3)] == [False, True, True]
-        monkeypatch.setattr(image_io, "decode", None)
+        monkeypatch.setattr(_sources, "decode", None)
         assert images.statuses.tolist() == ["ok", "corrupt", "missing file"]
 
     def test_a_file_that_is_gone_says_nothing_of_its_copies(self, root: Path) -> None:
@@ -460,7 +460,7 @@ class TestImages:
     def test_scikit_learn_selects_rows_without_decoding(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(image_io, "decode", None)
+        monkeypatch.setattr(_sources, "decode", None)
         chosen = _safe_indexing(Images(["a", "b", "c"]), np.array([2, 0]))
         assert isinstance(chosen, Images)
         assert chosen.sources == ["c", "a"]
