@@ -3,7 +3,8 @@
 The limit is what decoding and the bare forward pass cost, with nothing between them:
 cores / (core-seconds of decoding + core-seconds of a forward pass). Both are measured
 with every core at work on its own items; the forward pass in the best batch size of a
-grid, and in the number format that mmevent takes. The best of some turns counts.
+grid, and in the number format that mmevent takes. The best of some turns counts. A
+network with batch norms has a second limit, with these folded as mmevent folds them.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ def measure(case: Case) -> dict[str, Any]:
     given = [encoder._twin().model for _ in range(n_cores)]
     forward, size = forward_cost(case, encoder, given)
     lean = None
-    if getattr(encoder, "_is_foldable", False):
+    if getattr(encoder, "_is_folded", False):
         workers = [worker.model for worker in encoder._workers(n_cores)]
         lean = n_cores / (decoding + forward_cost(case, encoder, workers)[0])
     idle = case.rate(branch)
@@ -284,7 +285,7 @@ def rows(name: str, size: str, found: dict[str, Any]) -> tuple[list[Any], list[A
     """Give a row of the limit's table, and rows of the peers' one."""
     ours, limit, lean = found["ours"], found["limit"], found["lean"]
     first = [name, size, found["dtype"], found["decoding"], found["forward"]]
-    first += [found["batch"], limit, ours, ours / limit, lean and ours / lean]
+    first += [found["batch"], limit, lean, ours, ours / limit, lean and ours / lean]
     first += [found["busy"] / ours, found["openvino"]]
     others = []
     for peer, (default, best, how) in found["peers"].items():
@@ -327,9 +328,9 @@ def main() -> None:
                 "caption": "Items a second, and the machine's limit",
                 "columns": [
                     *("model", "items", "format", "ms of a core to decode"),
-                    *("ms of a core forward", "best batch", "limit", "mmevent"),
-                    *("of the limit", "of that of the folded network"),
-                    "beside a busy process, of idle",
+                    *("ms of a core forward", "best batch", "limit"),
+                    *("limit, norms folded", "mmevent", "of the limit"),
+                    *("of that, norms folded", "beside a busy process, of idle"),
                     "mmevent with openvino",
                 ],
                 "rows": limits,
@@ -349,8 +350,8 @@ def main() -> None:
             "of a camera; weights of CLIP and of the text encoder are random.",
             "Other ways are timed once, on fewer items, after two that warm them up.",
             "The limit is that of the network as transformers or open_clip gives it. "
-            "mmevent folds batch norms and works in place; another column compares "
-            "it with the limit of such a network.",
+            "mmevent folds batch norms and lets activations work in place, so that it "
+            "can be above; another column has the limit of such a network.",
             "From files to probabilities, in one view, without a cache: each file is "
             "read, hashed, decoded, resized and classified.",
         ],

@@ -110,6 +110,15 @@ class Compiled:
             )
         self._request = self._compiled.create_infer_request()
 
+    def agrees(self, compute: Callable[..., Any], example: Sequence[Any]) -> bool:
+        """Whether it gives nearly what torch gives, as bfloat16 would."""
+        import torch
+        from torch.nn.functional import cosine_similarity
+
+        with torch.inference_mode():
+            expected = compute(*example).float()
+        return bool((cosine_similarity(self(*example), expected) > _ALIKE).all())
+
     def twin(self) -> Compiled:
         """Return the same for another thread."""
         other = copy(self)
@@ -122,21 +131,6 @@ class Compiled:
 
         found = self._request.infer([tensor.numpy() for tensor in arguments])
         return torch.from_numpy(found[0].copy())
-
-
-def is_alike(
-    one: Callable[..., Any],
-    other: Callable[..., Any],
-    example: Sequence[Any],
-    least: float = _ALIKE,
-) -> bool:
-    """Whether features have a cosine above `least`; bfloat16's do by default."""
-    import torch
-    from torch.nn.functional import cosine_similarity
-
-    with torch.inference_mode():
-        found, expected = (compute(*example).float() for compute in (one, other))
-    return bool((cosine_similarity(found, expected) > least).all())
 
 
 def _converted(program: Any) -> Any:

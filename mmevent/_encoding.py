@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._backends import OPENVINO, Compiled, is_alike
+from mmevent._backends import OPENVINO, Compiled
 from mmevent._cache import EmbeddingStore, active_store
 from mmevent._hub import TRANSFORMERS, ModelFiles, quiet_loading
 from mmevent._memory import halved
@@ -141,7 +141,7 @@ class Encoder(ABC):
             )
 
     def _workers(self, number: int) -> list[Encoder]:
-        """Return an encoder for each of some threads; they share their weights."""
+        """Return an encoder for each of some threads, with the same weights."""
         if not self._twins:
             self._twins = [self._lean()]
         new = number - len(self._twins)
@@ -149,7 +149,7 @@ class Encoder(ABC):
         return self._twins[:number]
 
     def _lean(self) -> Encoder:
-        """Return a copy that encodes, without what only training needs."""
+        """Return the copy that encodes, of which those of other threads are copies."""
         return self._twin()
 
     def _twin(self) -> Encoder:
@@ -183,7 +183,7 @@ class Encoder(ABC):
                     varying=self.varying,
                     dtype=self.dtype,
                 )
-                if is_alike(compiled, wide._compute, example):
+                if compiled.agrees(wide._compute, example):
                     self.compiled, self._twins = compiled, []
                     return
                 problem = "it gives other features there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 
@@ -15,18 +16,21 @@ def has_foldable(model: Any) -> bool:
 def folded(model: Any) -> Any:
     """Return a copy whose convolutions do what the batch norms after them did.
 
-    What follows them, an activation mostly, overwrites its input where it can. All this
-    is right where what stands side by side in a module runs so, and nothing else reads
-    what lies between; the caller has to try.
+    It shares the weights that stay as they are. What follows a norm, an activation
+    mostly, overwrites its input where it can. All this is right where what stands side
+    by side in a module runs so, and nothing else reads what lies between; the caller
+    has to try.
     """
     from torch.nn import Identity
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-    model = deepcopy(model)
+    tensors = chain(model.parameters(), model.buffers())
+    model = deepcopy(model, {id(tensor): tensor for tensor in tensors})
     for parent, convolution, norm, after in list(_runs(model)):
         both = getattr(parent, convolution), getattr(parent, norm)
         setattr(parent, convolution, fuse_conv_bn_eval(*both))
-        setattr(parent, norm, Identity())
+        # timm's norms hold the activation too.
+        setattr(parent, norm, getattr(both[1], "act", Identity()))
         if hasattr(after, "inplace"):
             after.inplace = True
     return model
@@ -40,6 +44,5 @@ def _runs(model: Any) -> Iterator[tuple[Any, str, str, Any]]:
         children = [*parent.named_children(), ("", None)]
         for i in range(len(children) - 2):
             (one, first), (other, second), (_, after) = children[i : i + 3]
-            # A subclass may do more: timm's norms hold the activation too.
-            if type(first) is Conv2d and type(second) is BatchNorm2d:
+            if isinstance(first, Conv2d) and isinstance(second, BatchNorm2d):
                 yield parent, one, other, after
