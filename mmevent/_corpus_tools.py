@@ -27,6 +27,7 @@ def sample(
     n_posts: int,
     seed: int,
     posts: Path | None,
+    column_id: str | None,
     label_studio: Path | None,
     quiet: bool,
     output: Path,
@@ -48,7 +49,7 @@ def sample(
         audit = session.read(predictions)
         drawn = draw_sample(audit, n_posts, random_state=seed)
         if posts is not None:
-            drawn = _with_columns(drawn, posts, session.read(posts))
+            drawn = _with_columns(drawn, posts, session.read(posts), column_id)
         widths = expected_widths(audit, n_posts)
         write_table(drawn, output)
         if label_studio is not None:
@@ -65,12 +66,16 @@ def sample(
         session.say(f"Sample written to {output}")
 
 
-def _with_columns(drawn: pd.DataFrame, path: Path, posts: pd.DataFrame) -> pd.DataFrame:
-    """Put the posts' own columns beside their ids."""
+def _with_columns(
+    drawn: pd.DataFrame, path: Path, posts: pd.DataFrame, column: str | None
+) -> pd.DataFrame:
+    """Put the posts' own columns beside their ids, or else their row numbers."""
     import pandas as pd
 
-    check_column(path, posts, "id", "--posts")
-    ids = posts["id"].astype(str)
+    if column is not None:
+        check_column(path, posts, column, "--id-column")
+    found = posts.get(column or "id", pd.Series(range(len(posts)), posts.index))
+    ids = found.astype(str)
     wanted = ids[ids.isin(drawn["id"].astype(str))]
     missing = drawn.loc[~drawn["id"].astype(str).isin(wanted), "id"]
     if wanted.duplicated().any() or len(missing):
@@ -79,7 +84,7 @@ def _with_columns(drawn: pd.DataFrame, path: Path, posts: pd.DataFrame) -> pd.Da
             f"the {len(drawn)} posts drawn, got none for {len(missing)} "
             f"{missing[:5].tolist()} and more for {int(wanted.duplicated().sum())} "
             f"{wanted[wanted.duplicated()][:5].tolist()}. Pass the table that was "
-            f"predicted, with its column id."
+            f"predicted, and name the column of its ids by --id-column."
         )
     others = posts.drop(columns=[name for name in posts if name in drawn])
     beside = others.set_index(ids).loc[drawn["id"].astype(str)]

@@ -443,6 +443,7 @@ SAMPLE = [
         metavar="TABLE",
         help="Table of the posts, whose other columns are written beside the ids.",
     ),
+    _column("id", "Column of the ids in --posts.  [default: id, else row numbers]"),
     click.option(
         "--label-studio",
         type=_PATH,

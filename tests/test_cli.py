@@ -508,6 +508,16 @@ def test_a_sample_needs_one_row_for_each_post(tmp_path: Path) -> None:
         out = tmp_path / "none.csv"
         assert "posts.csv does not fit the predictions" in refused(*words, "-o", out)
         assert not out.exists()
+    line = refused(*words, "--id-column", "tweet", "-o", tmp_path / "none.csv")
+    assert "no column 'tweet'" in line
+    for table, named in (
+        (texts.rename(columns={"id": "tweet"}), ("--id-column", "tweet")),
+        (texts[["text"]], ()),
+    ):
+        write_table(table.assign(row=texts["id"]), posts)
+        done(*words, *named, "-o", tmp_path / "drawn.csv")
+        drawn = read_table(tmp_path / "drawn.csv")
+        assert (drawn["row"].astype(str) == drawn["id"].astype(str)).all()
     write_table(pd.concat([texts, texts.iloc[:1].assign(id="x")]), posts)
     said = done(*words, "-o", tmp_path / "drawn.csv").stdout
     assert "36 posts drawn from 36, without the 4 that training saw" in said
