@@ -298,10 +298,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _identify(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    queries = "PRAGMA application_id", "PRAGMA user_version"
-    application, version = (connection.execute(q).fetchone()[0] for q in queries)
-    count = "SELECT count(*) FROM sqlite_master"
-    return application, version, connection.execute(count).fetchone()[0]
+    # One statement: between two another process can make the tables.
+    query = (
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+        "FROM pragma_application_id, pragma_user_version"
+    )
+    application, version, n_tables = connection.execute(query).fetchone()
+    return application, version, n_tables
 
 
 def _not_ours(path: Path, reason: str) -> InputError:

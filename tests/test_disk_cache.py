@@ -7,8 +7,10 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import pytest
 from sklearn.base import clone
 
 from mmevent import TextClassifier, _disk_cache
-from mmevent._disk_cache import DiskStore, default_path, disk_store
+from mmevent._disk_cache import DiskStore, _check_ours, default_path, disk_store
 from mmevent.exceptions import InputError, MmeventWarning
 
 WIDTH = 16
@@ -136,10 +138,24 @@ def test_several_processes_write_at_once(store: DiskStore) -> None:
     }
 
 
+def test_a_file_that_another_process_makes_meanwhile_is_ours(store: DiskStore) -> None:
+    class Overtaken(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> Any:
+            row = super().execute(*arguments).fetchone()
+            store.put_many("encoder", {"a": np.ones(3, np.float32)})
+            return SimpleNamespace(fetchone=lambda: row)
+
+    store.path.parent.mkdir()
+    with closing(sqlite3.connect(store.path, factory=Overtaken)) as connection:
+        _check_ours(connection, store.path)
+    assert store.get_many("encoder", ["a"])
+
+
 def test_a_process_that_is_killed_leaves_a_whole_file(store: DiskStore) -> None:
     code = f"""
 import itertools, numpy as np
 from pathlib import Path
+from types import SimpleNamespace
 from mmevent._disk_cache import DiskStore
 store = DiskStore(Path({str(store.path)!r}))
 for i in itertools.count():
