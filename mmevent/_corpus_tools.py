@@ -43,6 +43,8 @@ def sample(
     from mmevent.posts import write_table
     from mmevent.sampling import draw_sample, expected_widths
 
+    if column_id is not None and posts is None:
+        raise click.UsageError("--id-column is the column of --posts: add --posts.")
     check_table_path(output)
     check_apart([predictions, posts], [output, label_studio])
     with start_session(quiet=quiet) as session:

@@ -202,6 +202,7 @@ def with_weights(encoder: EncoderT, weights: Mapping[str, Any], dtype: str) -> E
 
     other = copy(encoder)
     other.lock, other._twins, other.compiled = threading.RLock(), [], None
+    vars(other).pop("_is_foldable", None)  # it is tried anew
     with encoder.lock:
         for part in {"model", "tokenizer"} & vars(encoder).keys():
             setattr(other, part, deepcopy(getattr(encoder, part)))

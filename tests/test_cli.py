@@ -509,6 +509,8 @@ def test_a_sample_needs_one_row_for_each_post(tmp_path: Path) -> None:
         assert "posts.csv does not fit the predictions" in refused(*words, "-o", out)
         assert not out.exists()
     line = refused(*words, "--id-column", "tweet", "-o", tmp_path / "none.csv")
+    alone = refused(*words[:4], "--id-column", "tweet", "-o", tmp_path / "none.csv")
+    assert "add --posts" in alone
     assert "no column 'tweet'" in line
     for table, named in (
         (texts.rename(columns={"id": "tweet"}), ("--id-column", "tweet")),

@@ -155,7 +155,6 @@ def test_a_process_that_is_killed_leaves_a_whole_file(store: DiskStore) -> None:
     code = f"""
 import itertools, numpy as np
 from pathlib import Path
-from types import SimpleNamespace
 from mmevent._disk_cache import DiskStore
 store = DiskStore(Path({str(store.path)!r}))
 for i in itertools.count():

@@ -24,7 +24,6 @@ from mmevent._loading import load_encoder, with_weights
 def encoder(tiny_image_model: str) -> ImageEncoder:
     """An encoder whose batch norms have seen something."""
     encoder = with_weights(load_encoder(ImageEncoder, tiny_image_model), {}, "float32")
-    vars(encoder).pop("_is_foldable")  # it is tried anew
     draw = torch.Generator().manual_seed(0)
     for norm in norms(encoder.model):
         norm.running_mean.normal_(generator=draw)
@@ -97,7 +96,6 @@ def test_what_cannot_be_folded_runs_as_it_is(
     encoder = with_weights(load_encoder(ImageEncoder, tiny_image_model), {}, "float32")
     expected = encoder.encode(pictures[:2])
     other = with_weights(encoder, {}, "float32")
-    vars(other).pop("_is_foldable")
     layer = next(m for m in other.model.modules() if isinstance(m, ResNetConvLayer))
     layer.normalization.register_module("of_another_width", nn.Conv2d(3, 4, 1))
     layer.normalization.register_module("beside", BatchNorm2d(7))
