@@ -17,13 +17,14 @@ from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
 
 from benchmarks._estimates import plain
-from mmevent._branches import TEXT, merge, run_tasks, to_evidence
-from mmevent._cache import shared_memo
-from mmevent._folds import fold_numbers
-from mmevent._metrics import Resampling
-from mmevent._prepared import Prepared
-from mmevent._sample import Sample
-from mmevent.tuning import Evidence, Search, tune_rule
+from mmevent.encoders.cache import shared_memo
+from mmevent.evaluation.folds import fold_numbers
+from mmevent.evaluation.metrics import Resampling
+from mmevent.evaluation.nested import merge, run_tasks, to_evidence
+from mmevent.evaluation.sample import Sample
+from mmevent.posts.prepared import TEXT, Prepared
+from mmevent.rule.fusion import Evidence
+from mmevent.rule.search import Search, tune_rule
 
 FloatArray = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ class OutOfFold:
         sample = Sample.of(self.prepared, y.to_numpy() == 1, None)
         self.labels = sample.labels
         self.event, self.group = sample.labels.event, sample.labels.group
-        self.tasks = sample.folds(5, None, seed).outer()
+        self.tasks = sample.fold_maker(5, None, seed).make().outer
         self.fold = fold_numbers(self.tasks, len(posts))
         self.p_text: dict[str, FloatArray] = {}
         self.p_image: dict[str, FloatArray] = {}

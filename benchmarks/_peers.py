@@ -15,7 +15,7 @@ from open_clip.tokenizer import default_bpe
 from PIL import Image
 from safetensors.torch import save_file
 
-from mmevent._encoding import write_json
+from mmevent._common import write_json
 
 BATCHES = (8, 16)
 _THINGS = (

@@ -19,13 +19,14 @@ from benchmarks._common import (
     write_result,
 )
 from benchmarks._estimates import show
-from mmevent._disk_cache import DiskStore
-from mmevent._encoding import embed
-from mmevent._image_encoder import VIEWS, ImageEncoder
-from mmevent._loading import load_encoder
-from mmevent._text_encoder import TextEncoder
-from mmevent.image_io import Images
-from mmevent.posts import flatten_images, to_posts
+from mmevent.encoders.base import embed
+from mmevent.encoders.disk_cache import DiskStore
+from mmevent.encoders.image import ImageModel
+from mmevent.encoders.loading import load_model
+from mmevent.encoders.text import TextModel
+from mmevent.encoders.views import VIEWS
+from mmevent.posts.images import Images
+from mmevent.posts.posts import flatten_images, to_posts
 
 WIDTH = 384
 CHUNK = 10_000
@@ -58,25 +59,23 @@ def runs(folder: Path) -> dict[str, Any]:
     images = Images(flatten_images(posts)[0], image_root=data).scan()
     images = images[images.usable]
     sides = {
-        "texts": (load_encoder(TextEncoder, str(model_folder("minilm"))), texts, texts),
+        "texts": (load_model(TextModel, model_folder("minilm")), texts, texts),
         "images": (
-            load_encoder(
-                ImageEncoder, str(model_folder("mobilenet_v2_imagenet")), views=VIEWS
-            ),
+            load_model(ImageModel, model_folder("mobilenet_v2_imagenet"), views=VIEWS),
             images,
             [str(digest) for digest in images.digests],
         ),
     }
     rows: list[list[Any]] = []
-    for name, (encoder, items, keys) in sides.items():
+    for name, (model, items, keys) in sides.items():
         for run in ("first", "second"):
-            TimedStore.seconds, encoder.n_encoded = 0.0, 0
+            TimedStore.seconds, model.n_encoded = 0.0, 0
             start = time.perf_counter()
-            embed(encoder, items, keys, cache=TimedStore(folder / "posts.sqlite"))
+            embed(model, items, keys, cache=TimedStore(folder / "posts.sqlite"))
             taken = time.perf_counter() - start
             share = TimedStore.seconds / (taken - TimedStore.seconds)
             rows.append(
-                [name, run, len(items), encoder.n_encoded, taken, TimedStore.seconds]
+                [name, run, len(items), model.n_encoded, taken, TimedStore.seconds]
                 + [share if run == "first" else None]
             )
     return {

@@ -18,7 +18,8 @@ from scipy.stats import binom
 
 from benchmarks._common import command_line, result_header, write_result
 from benchmarks._estimates import show
-from mmevent.sampling import draw_sample, estimate_corpus
+from mmevent.corpus.estimate import estimate_corpus
+from mmevent.corpus.sampling import draw_sample
 
 N_POSTS, N_CODED = 20_000, 400
 PREVALENCES = (0.005, 0.02, 0.2)

@@ -21,11 +21,11 @@ from benchmarks._branches import words
 from benchmarks._common import data_folder, model_folder
 from benchmarks._estimates import plain
 from mmevent import EventDetector, TextClassifier
-from mmevent._cache import shared_memo
-from mmevent._estimation import NESTED, Run, estimate
-from mmevent._metrics import Resampling
-from mmevent._setup import Setup
-from mmevent._systems import BOTH, FUSED, STAGE_1
+from mmevent.detector.settings import Settings
+from mmevent.encoders.cache import shared_memo
+from mmevent.evaluation.baselines import BOTH, FUSED, STAGE_1
+from mmevent.evaluation.metrics import Resampling
+from mmevent.evaluation.nested import NESTED, Run, estimate
 
 N_BACKGROUND = 9000
 EVENT = "Related and informative"
@@ -36,7 +36,7 @@ MARKS = r"\bRT\b|https?://\S+|@\w+|\\"
 
 def ensemble() -> Any:
     """Give a branch of words, and of MiniLM's embeddings."""
-    head = TextClassifier(model=str(model_folder("minilm")), random_state=0)
+    head = TextClassifier(model_folder("minilm"), random_state=0)
     return VotingClassifier([("words", words()), ("minilm", head)], voting="soft")
 
 
@@ -71,13 +71,14 @@ def run_nested(
         n_jobs=2,
         random_state=seed,
     )
-    setup = Setup(detector, seed)
-    prepared = setup.read(posts[["text"]])
+    settings = Settings.of(detector, seed=seed)
+    prepared = settings.reading.read(posts[["text"]])
     groups = posts["crisis"] if by_crisis else None
     stage1 = posts["y_stage1"] if two_stages else None
-    sample = setup.sample(prepared, posts["y"], groups, stage1)
-    job = setup.job(sample, ["text"], [0, 1])
-    run = estimate(job, setup.folds(sample, NESTED), NESTED)[2]
+    sample = settings.sample(prepared, posts["y"], groups, stage1)
+    job = settings.job(sample, ["text"], [0, 1])
+    folds = settings.fold_maker(sample, NESTED).make()
+    run = estimate(job, folds, NESTED)[2]
     assert run is not None
     group = sample.caller if by_crisis else sample.labels.group
     return run, np.unique(group, return_inverse=True)[1]

@@ -32,34 +32,36 @@ from benchmarks._estimates import (
 )
 from benchmarks.crisislex import crisislex
 from mmevent import (
-    ClipProbeClassifier,
+    ClipEncoder,
     ClipZeroShotClassifier,
     EventDetector,
     ImageClassifier,
     TextClassifier,
     evaluate,
 )
-from mmevent._cache import shared_memo
-from mmevent._demo import demo_branches
-from mmevent.synthetic import SCENARIOS, make_posts, make_scores
-from mmevent.tuning import Evidence, Rule, Search, tune_rule
+from mmevent.encoders.cache import shared_memo
+from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.search import Search, tune_rule
+from mmevent.synthetic.demo import demo_branches
+from mmevent.synthetic.posts import make_posts
+from mmevent.synthetic.scores import SCENARIOS, make_scores
 
 
 def text_branches() -> dict[str, Any]:
     """Give the text branches, each a choice that any user could make."""
-    model = str(model_folder("minilm"))
+    model = model_folder("minilm")
 
     def heads() -> list[tuple[str, Any]]:
         svm = SVC(class_weight="balanced")
         return [
-            ("logistic", TextClassifier(model=model, random_state=0)),
-            ("svm", TextClassifier(model=model, head=svm, random_state=0)),
+            ("logistic", TextClassifier(model, random_state=0)),
+            ("svm", TextClassifier(model, head=svm, random_state=0)),
         ]
 
     ensemble = [*heads(), ("words", words())]
     larger = [*ensemble, ("characters", characters())]
     return {
-        "logistic head": TextClassifier(model=model, random_state=0),
+        "logistic head": TextClassifier(model, random_state=0),
         "ensemble": VotingClassifier(ensemble, voting="soft"),
         "larger ensemble": VotingClassifier(larger, voting="soft"),
     }
@@ -67,11 +69,11 @@ def text_branches() -> dict[str, Any]:
 
 def image_branch(name: str) -> Any:
     """Give the image branch that goes with a text branch."""
-    model = str(model_folder("mobilenet_v2_imagenet"))
-    logistic = ImageClassifier(model=model, random_state=0)
+    model = model_folder("mobilenet_v2_imagenet")
+    logistic = ImageClassifier(model, random_state=0)
     if name != "larger ensemble":
         return logistic
-    svm = ImageClassifier(model=model, head=SVC(class_weight="balanced"))
+    svm = ImageClassifier(model, head=SVC(class_weight="balanced"))
     return VotingClassifier([("logistic", logistic), ("svm", svm)], voting="soft")
 
 
@@ -144,16 +146,16 @@ def compared(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = data_folder("mvsa")
     posts = pd.read_csv(folder / "posts.csv")
     y = posts.pop("negative")
-    texts = {"model": str(model_folder("minilm")), "random_state": 0}
-    network = {"model": str(model_folder("mobilenet_v2_imagenet")), "random_state": 0}
-    clip = str(model_folder("lit_clip"))
+    texts = {"encoder": model_folder("minilm"), "random_state": 0}
+    network = {"encoder": model_folder("mobilenet_v2_imagenet"), "random_state": 0}
+    clip = ClipEncoder(model_folder("lit_clip"))
     of = OutOfFold(posts, y, folder, seed=0)
     of.add("text", text=TextClassifier(**texts))
     of.add("image", image=ImageClassifier(**network))
     of.add("text, fine-tuned", text=TextClassifier(**texts, train="all"))
     of.add("image, fine-tuned", image=ImageClassifier(**network, train="all"))
-    of.add("CLIP, probe", image=ClipProbeClassifier(model=clip, random_state=0))
-    of.add("CLIP, zero-shot", image=ClipZeroShotClassifier(*MOODS, model=clip))
+    of.add("CLIP, probe", image=ImageClassifier(clip, random_state=0))
+    of.add("CLIP, zero-shot", image=ClipZeroShotClassifier(*MOODS, encoder=clip))
     of.add("words", text=words())
     of.add("characters", text=characters())
     members = ["text, fine-tuned", "words", "characters"]

@@ -24,9 +24,9 @@ from benchmarks._common import (
     write_result,
 )
 from benchmarks._estimates import show
-from mmevent import ClipProbeClassifier, ClipZeroShotClassifier, ImageClassifier
-from mmevent._cache import shared_memo
-from mmevent.image_io import Images
+from mmevent import ClipEncoder, ClipZeroShotClassifier, ImageClassifier
+from mmevent.encoders.cache import shared_memo
+from mmevent.posts.images import Images
 
 POSITIVES = (8, 16, 32, 64, 128, 256, 400)
 N_TESTED = 100
@@ -35,11 +35,11 @@ TUNED = "fine-tuned"
 
 def branches() -> dict[str, Any]:
     """Give the branches, each with its defaults."""
-    network = {"model": str(model_folder("mobilenet_v2_imagenet")), "random_state": 0}
-    clip = str(model_folder("lit_clip"))
+    network = {"encoder": model_folder("mobilenet_v2_imagenet"), "random_state": 0}
+    clip = ClipEncoder(model_folder("lit_clip"))
     return {
-        "CLIP, zero-shot": ClipZeroShotClassifier("protest", model=clip),
-        "CLIP, probe": ClipProbeClassifier(model=clip, random_state=0),
+        "CLIP, zero-shot": ClipZeroShotClassifier("protest", encoder=clip),
+        "CLIP, probe": ImageClassifier(clip, random_state=0),
         "head": ImageClassifier(**network),
         TUNED: ImageClassifier(**network, train="all"),
     }

@@ -24,12 +24,14 @@ from benchmarks._common import (
 )
 from benchmarks._estimates import show
 from mmevent import (
-    ClipProbeClassifier,
+    ClipEncoder,
     ClipZeroShotClassifier,
     ImageClassifier,
+    ImageEncoder,
     TextClassifier,
+    TextEncoder,
 )
-from mmevent._precision import has_bf16
+from mmevent.encoders.runtime import has_bf16
 
 BACKENDS = ["torch", *(["openvino"] if find_spec("openvino") else [])]
 DTYPES = ["float32", *(["bfloat16"] if has_bf16("cpu") else [])]
@@ -46,27 +48,26 @@ FORMATS = {
 
 def network(**options: Any) -> Any:
     """Give the head on MobileNetV2."""
-    model = str(model_folder("mobilenet_v2_imagenet"))
-    return ImageClassifier(model=model, random_state=0, **options)
+    encoder = ImageEncoder(model_folder("mobilenet_v2_imagenet"), **options)
+    return ImageClassifier(encoder, random_state=0)
 
 
 def texts(**options: Any) -> Any:
     """Give the head on MiniLM."""
-    model = str(model_folder("minilm"))
-    return TextClassifier(model=model, random_state=0, **options)
+    encoder = TextEncoder(model_folder("minilm"), **options)
+    return TextClassifier(encoder, random_state=0)
 
 
 def probe(**options: Any) -> Any:
     """Give the probe on CLIP."""
-    model = str(model_folder("lit_clip"))
-    return ClipProbeClassifier(model=model, random_state=0, **options)
+    encoder = ClipEncoder(model_folder("lit_clip"), **options)
+    return ImageClassifier(encoder, random_state=0)
 
 
 def zero_shot(**options: Any) -> Any:
     """Give CLIP's zero-shot classifier, calibrated."""
-    return ClipZeroShotClassifier(
-        "protest", model=str(model_folder("lit_clip")), **options
-    )
+    encoder = ClipEncoder(model_folder("lit_clip"), **options)
+    return ClipZeroShotClassifier("protest", encoder=encoder)
 
 
 def compared(

@@ -24,34 +24,33 @@ from benchmarks._common import (
 )
 from benchmarks._estimates import figures_table, show
 from mmevent import (
-    ClipProbeClassifier,
+    ClipEncoder,
     ClipZeroShotClassifier,
     EventDetector,
     ImageClassifier,
     evaluate,
     event_packs,
 )
-from mmevent._cache import shared_memo
+from mmevent.encoders.cache import shared_memo
 
 HEAD, TUNED = "head on the frozen network", "fine-tuned, all"
 
 
 def branches(clip: str, pretrained: str | None) -> dict[str, Any]:
     """Give the branches that are compared, each on the same folds."""
-    network = {"model": str(model_folder("mobilenet_v2_imagenet")), "random_state": 0}
-    folder = clip == "lit_clip"
-    named = {"model": str(model_folder(clip)) if folder else clip}
-    if not folder:
-        named["pretrained"] = str(pretrained)
+    network = {"encoder": model_folder("mobilenet_v2_imagenet"), "random_state": 0}
+    encoder = ClipEncoder(clip, pretrained=pretrained)
+    if clip == "lit_clip":
+        encoder = ClipEncoder(model_folder(clip))
     neutral = event_packs()["protest"].positive
     return {
         HEAD: ImageClassifier(**network),
         "fine-tuned, last 8 blocks": ImageClassifier(**network, train=8),
         TUNED: ImageClassifier(**network, train="all"),
-        "CLIP, probe": ClipProbeClassifier(**named, random_state=0),
-        "CLIP, zero-shot": ClipZeroShotClassifier("protest", **named),
+        "CLIP, probe": ImageClassifier(encoder, random_state=0),
+        "CLIP, zero-shot": ClipZeroShotClassifier("protest", encoder=encoder),
         "CLIP, zero-shot, neutral contrast": ClipZeroShotClassifier(
-            list(neutral), ["a photo"], **named
+            list(neutral), ["a photo"], encoder=encoder
         ),
     }
 
@@ -74,9 +73,7 @@ def ucla_protest(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = data_folder("ucla_protest")
     posts = pd.read_csv(folder / "posts.csv")
     y = posts.pop("protest")
-    branch = ImageClassifier(
-        model=str(model_folder("mobilenet_v2_imagenet")), random_state=0
-    )
+    branch = ImageClassifier(model_folder("mobilenet_v2_imagenet"), random_state=0)
     with shared_memo():
         detector = EventDetector(
             text=None, image=branch, image_root=folder, estimate=None, random_state=0

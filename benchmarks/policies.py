@@ -16,10 +16,12 @@ from scipy.stats import binom
 
 from benchmarks._common import command_line, result_header, write_result
 from benchmarks._estimates import show
-from mmevent.decision import budget_threshold, choose_threshold
 from mmevent.exceptions import PolicyError
-from mmevent.synthetic import SyntheticScores, make_scores
-from mmevent.tuning import Evidence, Rule, Search, tune_rule
+from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.policies import budget_threshold, choose_threshold
+from mmevent.rule.search import Search, tune_rule
+from mmevent.synthetic.scores import make_scores
+from mmevent.synthetic.truth import SyntheticScores
 
 PRECISION, RECALL, BUDGET = 0.9, 0.8, 100
 POPULATIONS: dict[str, dict[str, Any]] = {

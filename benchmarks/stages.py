@@ -25,24 +25,20 @@ from benchmarks._common import (
 )
 from benchmarks._estimates import plain, show
 from benchmarks.tuning import N_TRIALS, REPEATS, bare_study, evidence_of, seconds
-from mmevent import EventDetector, FalsePositiveFilter, ImageClassifier, TextClassifier
-from mmevent._cache import shared_memo
-from mmevent._estimation import NESTED, Run, estimate
-from mmevent._metrics import Resampling
-from mmevent._setup import Setup
-from mmevent._systems import whole
-from mmevent.decision import choose_threshold
-from mmevent.filter import tune_two_stages
-from mmevent.tuning import Search, tune_rule
+from mmevent import EventDetector, ImageClassifier, TextClassifier
+from mmevent.detector.settings import Settings
+from mmevent.encoders.cache import shared_memo
+from mmevent.evaluation.baselines import whole
+from mmevent.evaluation.metrics import Resampling
+from mmevent.evaluation.nested import NESTED, Run, estimate
+from mmevent.rule.policies import choose_threshold
+from mmevent.rule.search import Search, tune_rule
+from mmevent.rule.two_stage import tune_two_stages
 
 N_POSTS = 20_000
 SECOND_STAGES: dict[str, Any] = {
     "one stage": False,
     "two stages": True,
-    "two stages, with first scores": FalsePositiveFilter(features=["scores"]),
-    "two stages, with first scores and images": FalsePositiveFilter(
-        features=["scores", "images"]
-    ),
 }
 
 
@@ -85,18 +81,17 @@ def nested_run(
 ) -> tuple[Run, Any]:
     """Give the nested run of a detector on mvsa, and the groups of the posts."""
     detector = EventDetector(
-        text=TextClassifier(model=str(model_folder("minilm")), random_state=0),
-        image=ImageClassifier(
-            model=str(model_folder("mobilenet_v2_imagenet")), random_state=0
-        ),
+        text=TextClassifier(model_folder("minilm"), random_state=0),
+        image=ImageClassifier(model_folder("mobilenet_v2_imagenet"), random_state=0),
         image_root=data_folder("mvsa"),
         second_stage=second_stage,
         n_jobs=2,
     )
-    setup = Setup(detector, seed)
-    sample = setup.sample(setup.read(posts), y, None, None)
-    job = setup.job(sample, ["text", "image"], [0, 1])
-    run = estimate(job, setup.folds(sample, NESTED), NESTED)[2]
+    settings = Settings.of(detector, seed=seed)
+    sample = settings.sample(settings.reading.read(posts), y, None, None)
+    job = settings.job(sample, ["text", "image"], [0, 1])
+    folds = settings.fold_maker(sample, NESTED).make()
+    run = estimate(job, folds, NESTED)[2]
     assert run is not None
     return run, sample.labels.group
 

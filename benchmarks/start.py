@@ -18,7 +18,7 @@ STEPS = {
     "import numpy": "import numpy",
     "import mmevent": "import mmevent",
     "mmevent --help": "import sys; sys.argv[1:] = ['--help']; "
-    "from mmevent.cli import main; main()",
+    "from mmevent.cli.main import main; main()",
 }
 
 

@@ -38,8 +38,15 @@ from benchmarks._common import (
     write_result,
 )
 from benchmarks._estimates import show
-from mmevent import ClipZeroShotClassifier, ImageClassifier, TextClassifier
-from mmevent.image_io import Images
+from mmevent import (
+    ClipEncoder,
+    ClipZeroShotClassifier,
+    ImageClassifier,
+    ImageEncoder,
+    TextClassifier,
+    TextEncoder,
+)
+from mmevent.posts.images import Images
 
 SIZES = ((2048, 1536), (640, 480))
 GRID = (1, 2, 4, 8, 16, 32)
@@ -68,7 +75,7 @@ class Case(NamedTuple):
 
     def fitted(self, backend: str) -> Any:
         """Fit the branch under a backend."""
-        return clone(self.branch).set_params(backend=backend).fit(*self.learn)
+        return clone(self.branch).set_params(encoder__backend=backend).fit(*self.learn)
 
     def rate(self, branch: Any) -> float:
         """Give the items a second of a fitted branch, from files to probabilities."""
@@ -133,18 +140,18 @@ def decoding_cost(contents: Sequence[bytes], least_side: int) -> float:
     return core_seconds([work] * torch.get_num_threads(), len(contents))
 
 
-def forward_cost(case: Case, encoder: Any, models: Sequence[Any]) -> tuple[float, int]:
+def forward_cost(case: Case, model: Any, networks: Sequence[Any]) -> tuple[float, int]:
     """Give the core-seconds of an item's forward pass, and the best batch size."""
 
-    def work(model: Any, batches: list[Any]) -> None:
+    def work(network: Any, batches: list[Any]) -> None:
         with torch.inference_mode():
             for batch in batches:
-                case.forward(model, batch)
+                case.forward(network, batch)
 
     costs = {}
     for size in GRID:
-        batches = case.batches(encoder, size)
-        works = [partial(work, model, batches) for model in models]
+        batches = case.batches(model, size)
+        works = [partial(work, network, batches) for network in networks]
         costs[size] = core_seconds(works, N_FORWARD)
     best = min(costs, key=costs.__getitem__)
     return costs[best], best
@@ -171,16 +178,16 @@ def _spin() -> None:
 def measure(case: Case) -> dict[str, Any]:
     """Measure the limit, our branch on an idle and a busy machine, and the peers."""
     branch = case.fitted("torch")
-    encoder = branch._fitted_encoder()
-    steps = getattr(encoder, "steps", None)
+    model = branch.encoder_.load()
+    steps = getattr(model, "steps", None)
     decoding = decoding_cost(case.contents, steps.least_side if steps else 0)
     n_cores = torch.get_num_threads()
-    given = [encoder._twin().model for _ in range(n_cores)]
-    forward, size = forward_cost(case, encoder, given)
+    given = [model._twin().network for _ in range(n_cores)]
+    forward, size = forward_cost(case, model, given)
     lean = None
-    if getattr(encoder, "_is_folded", False):
-        workers = [worker.model for worker in encoder._workers(n_cores)]
-        lean = n_cores / (decoding + forward_cost(case, encoder, workers)[0])
+    if getattr(model, "_is_folded", False):
+        workers = [worker.network for worker in model._workers(n_cores)]
+        lean = n_cores / (decoding + forward_cost(case, model, workers)[0])
     idle = case.rate(branch)
     with busy():
         beside = case.rate(branch)
@@ -190,7 +197,7 @@ def measure(case: Case) -> dict[str, Any]:
         "decoding": 1000 * decoding,
         "forward": 1000 * forward,
         "batch": size,
-        "dtype": encoder.dtype,
+        "dtype": model.dtype,
         "ours": idle,
         "busy": beside,
         "openvino": case.rate(case.fitted("openvino")) if OPENVINO else None,
@@ -201,24 +208,24 @@ def measure(case: Case) -> dict[str, Any]:
     return found
 
 
-def image_batches(encoder: Any, size: int) -> list[Any]:
+def image_batches(model: Any, size: int) -> list[Any]:
     """Make pictures of the size that a model sees."""
-    side = encoder._cut(torch.zeros((3, 300, 300), dtype=torch.uint8)).shape[-1]
-    dtype = getattr(torch, encoder.dtype)
+    side = model._cut(torch.zeros((3, 300, 300), dtype=torch.uint8)).shape[-1]
+    dtype = getattr(torch, model.dtype)
     batch = torch.randn((size, 3, side, side)).to(
         dtype, memory_format=torch.channels_last
     )
     return [batch] * (N_FORWARD // size)
 
 
-def text_batches(texts: Sequence[str], encoder: Any, size: int) -> list[Any]:
+def text_batches(texts: Sequence[str], model: Any, size: int) -> list[Any]:
     """Tokenise texts in batches of similar ones, some of every length."""
-    counts = encoder._n_tokens(texts)
+    counts = model._n_tokens(texts)
     ordered = [texts[i] for i in np.argsort(counts, kind="stable")]
     starts = range(0, len(ordered) - size + 1, size)
     number = N_FORWARD // size
     some = ((np.arange(number) + 0.5) / number * len(starts)).astype(int)
-    return [encoder.collate(ordered[starts[i] : starts[i] + size]) for i in some]
+    return [model.collate(ordered[starts[i] : starts[i] + size]) for i in some]
 
 
 def zero_shot_cases(folder: Path, paths: Sequence[str]) -> Iterator[Case]:
@@ -230,10 +237,7 @@ def zero_shot_cases(folder: Path, paths: Sequence[str]) -> Iterator[Case]:
             labels[: number // 2],
             labels[number // 2 :],
             templates=["This is a photo of {}."],
-            model=f"local-dir:{models.open_clip}",
-            pretrained=None,
-            views=("centre",),
-            cache=None,
+            encoder=ClipEncoder(models.open_clip, views=("centre",), cache=None),
         )
         yield Case(
             f"CLIP ViT-B/32, {number} labels",
@@ -241,7 +245,7 @@ def zero_shot_cases(folder: Path, paths: Sequence[str]) -> Iterator[Case]:
             branch,
             ([],),
             image_batches,
-            lambda model, batch: model.encode_image(batch, normalize=True),
+            lambda network, batch: network.encode_image(batch, normalize=True),
             {
                 "pipeline": _peers.zero_shot_pipeline(models.transformers, labels),
                 "open_clip's loop": _peers.open_clip_loop(models.open_clip, labels),
@@ -256,10 +260,10 @@ def image_case(paths: Sequence[str]) -> Case:
     return Case(
         "MobileNetV2",
         paths,
-        ImageClassifier(model=model, views=("centre",), cache=None),
+        ImageClassifier(ImageEncoder(model, views=("centre",), cache=None)),
         (Images(paths[:32], allow_outside_root=True), [0, 1] * 16),
         image_batches,
-        lambda model, batch: model(pixel_values=batch),
+        lambda network, batch: network(pixel_values=batch),
         {"pipeline": _peers.image_pipeline(model)},
         [Path(path).read_bytes() for path in paths[:N_FORWARD]],
     )
@@ -273,10 +277,10 @@ def text_case(folder: Path, number: int) -> Case:
     return Case(
         "DistilBERT's size",
         texts,
-        TextClassifier(model=model, cache=None),
+        TextClassifier(TextEncoder(model, cache=None)),
         (texts[:32], [0, 1] * 16),
         partial(text_batches, texts),
-        lambda model, batch: model(**batch),
+        lambda network, batch: network(**batch),
         {"pipeline": _peers.text_pipeline(model)},
     )
 

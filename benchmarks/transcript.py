@@ -25,7 +25,7 @@ MODELS = ("minilm", "mobilenet_v2_imagenet")
 INTRODUCTION = """\
 # A transcript on real posts
 
-What the commands print on real posts: the 2,800 labelled tweets, each with a picture, of a sample of MVSA-Single (Niu et al. 2016). An "event" here is a tweet of negative sentiment, `negative` = 1 in `posts.csv`; the column `group` has the duplicates. The encoders are MiniLM for texts and a MobileNetV2 for pictures, in the folders `models/minilm` and `models/mobilenet_v2_imagenet`. Progress bars are left out.
+This page shows what the commands print on real posts: the 2,800 labelled tweets, each with a picture, of a sample of MVSA-Single (Niu et al. 2016). An "event" here is a tweet of negative sentiment, `negative` = 1 in `posts.csv`; the column `group` has the duplicates. The encoders are MiniLM for texts and a MobileNetV2 for pictures, in the folders `models/minilm` and `models/mobilenet_v2_imagenet`. Progress bars are left out.
 
 `python -m benchmarks.transcript` ran these commands, each as a process of its own, and wrote this page.
 """  # noqa: E501
@@ -44,8 +44,8 @@ STEPS = (
     ),
     (
         "Predict",
-        "Here on the posts of the fit, for want of uncoded ones; how many of them are "
-        "flagged says nothing of how well the detector does.",
+        "These are the posts of the fit, because there are no uncoded ones; so the "
+        "number of flagged posts does not show how well the detector does.",
         "mmevent predict model posts.csv -o predictions.csv",
     ),
 )
@@ -55,7 +55,7 @@ def run_step(command: str, folder: Path) -> tuple[str, float]:
     """Give what a command prints to both streams, and its seconds."""
     start = time.perf_counter()
     result = subprocess.run(
-        [sys.executable, "-m", "mmevent.cli", *shlex.split(command)[1:]],
+        [sys.executable, "-m", "mmevent.cli.main", *shlex.split(command)[1:]],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "MMEVENT_CACHE": "off"},
         stdout=subprocess.PIPE,

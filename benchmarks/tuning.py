@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,12 @@ from benchmarks._common import (
     write_result,
 )
 from benchmarks._estimates import plain, show
+from benchmarks._exact import exact_search
 from mmevent import EventDetector, ImageClassifier, TextClassifier, evaluate
-from mmevent._cache import shared_memo
-from mmevent.synthetic import SCENARIOS, make_scores
-from mmevent.tuning import Evidence, Search, tune_rule
+from mmevent.encoders.cache import shared_memo
+from mmevent.rule.fusion import Evidence
+from mmevent.rule.search import Search, tune_rule
+from mmevent.synthetic.scores import SCENARIOS, make_scores
 
 N_TRIALS = 200
 REPEATS = 5
@@ -58,14 +61,11 @@ def gaps(seeds: int) -> dict[str, Any]:
     for name in SCENARIOS:
         for seed in range(seeds):
             scores, evidence = evidence_of(name, seed)
-            exact, optuna, smooth = (
-                tune_rule(evidence, scores.y, search=search).f1
-                for search in (
-                    Search(method="exact", criterion="f1"),
-                    Search(n_trials=N_TRIALS, random_state=seed, criterion="f1"),
-                    Search(n_trials=N_TRIALS, random_state=seed, criterion="smooth"),
-                )
-            )
+            by_f1 = Search(n_trials=N_TRIALS, random_state=seed, criterion="f1")
+            by_smooth = replace(by_f1, criterion="smooth")
+            exact = exact_search(evidence, scores.y, search=by_f1).f1
+            optuna = tune_rule(evidence, scores.y, search=by_f1).f1
+            smooth = tune_rule(evidence, scores.y, search=by_smooth).f1
             rows.append(
                 [name, seed, len(scores.y), exact, optuna, exact - optuna, smooth]
             )
@@ -128,13 +128,13 @@ def times() -> dict[str, Any]:
     ]
     for scenario in ("albums", "beta out of bounds"):
         scores, evidence = evidence_of(scenario, 0, n_posts=20_000)
-        for name, settings in (
-            ("Optuna, criterion smooth", {"criterion": "smooth"}),
-            ("Optuna, criterion f1", {"criterion": "f1"}),
-            ("exact, criterion f1", {"method": "exact", "criterion": "f1"}),
+        for name, find, criterion in (
+            ("Optuna, criterion smooth", tune_rule, "smooth"),
+            ("Optuna, criterion f1", tune_rule, "f1"),
+            ("exact, criterion f1", exact_search, "f1"),
         ):
-            search = Search(n_trials=N_TRIALS, random_state=0, **settings)
-            taken = seconds(partial(tune_rule, evidence, scores.y, search=search))
+            search = Search(n_trials=N_TRIALS, random_state=0, criterion=criterion)
+            taken = seconds(partial(find, evidence, scores.y, search=search))
             rows.append([scenario, name, taken, taken / bare])
     return {
         "caption": f"{N_TRIALS} trials in memory on 20,000 posts, three pools: median "
@@ -167,8 +167,8 @@ def nested() -> dict[str, Any]:
     posts = pd.read_csv(folder / "posts.csv")
     y = posts.pop("negative")
     detector = EventDetector(
-        text=TextClassifier(model=str(model_folder("minilm"))),
-        image=ImageClassifier(model=str(model_folder("mobilenet_v2_imagenet"))),
+        text=TextClassifier(model_folder("minilm")),
+        image=ImageClassifier(model_folder("mobilenet_v2_imagenet")),
         image_root=folder,
         estimate=None,
         random_state=0,

@@ -23,11 +23,11 @@ from benchmarks._common import (
     write_result,
 )
 from benchmarks._estimates import plain, show
-from mmevent import ClipProbeClassifier, ClipZeroShotClassifier, ImageClassifier
-from mmevent._cache import shared_memo
-from mmevent._metrics import Resampling
-from mmevent.image_io import Images
-from mmevent.tuning import best_threshold
+from mmevent import ClipEncoder, ClipZeroShotClassifier, ImageClassifier
+from mmevent.encoders.cache import shared_memo
+from mmevent.evaluation.metrics import Resampling
+from mmevent.posts.images import Images
+from mmevent.rule.cuts import best_threshold
 
 EVENT_WORDS = ("PROTEST", "STRIKE", "RESIST", "JUSTICE NOW")
 NEUTRAL_WORDS = ("SALE", "HELLO", "OPEN DAILY", "SUMMER")
@@ -35,12 +35,12 @@ NEUTRAL_WORDS = ("SALE", "HELLO", "OPEN DAILY", "SUMMER")
 
 def branches() -> dict[str, Any]:
     """Give the branches, each with its default head."""
-    clip = str(model_folder("lit_clip"))
-    network = str(model_folder("mobilenet_v2_imagenet"))
+    clip = ClipEncoder(model_folder("lit_clip"))
+    network = model_folder("mobilenet_v2_imagenet")
     return {
-        "head on the frozen network": ImageClassifier(model=network, random_state=0),
-        "CLIP, probe": ClipProbeClassifier(model=clip, random_state=0),
-        "CLIP, zero-shot": ClipZeroShotClassifier("protest", model=clip),
+        "head on the frozen network": ImageClassifier(network, random_state=0),
+        "CLIP, probe": ImageClassifier(clip, random_state=0),
+        "CLIP, zero-shot": ClipZeroShotClassifier("protest", encoder=clip),
     }
 
 

@@ -10,51 +10,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmevent.clip import ClipProbeClassifier, ClipZeroShotClassifier
-    from mmevent.clip_text import ClipTextClassifier
-    from mmevent.detector import EventDetector
-    from mmevent.evaluation import Estimate, ForwardInTime, evaluate
-    from mmevent.filter import FalsePositiveFilter
-    from mmevent.fusion import fuse, pool_images
-    from mmevent.image import ImageClassifier
-    from mmevent.packs import EventPack, event_packs
+    from mmevent.branches import (
+        ClipZeroShotClassifier,
+        EventPack,
+        ImageClassifier,
+        TextClassifier,
+        event_packs,
+    )
+    from mmevent.detector import EventDetector, FalsePositiveFilter, evaluate
+    from mmevent.encoders import (
+        ClipEncoder,
+        ImageEncoder,
+        TextEncoder,
+        count_objects,
+        detect,
+        tag,
+    )
+    from mmevent.evaluation import Estimate, ForwardInTime
     from mmevent.persistence import load
     from mmevent.posts import duplicate_groups, to_posts
-    from mmevent.tagging import count_objects, detect, tag
-    from mmevent.text import TextClassifier
-    from mmevent.tuning import tune_rule
+    from mmevent.rule import fuse, pool_images, tune_rule
 
 __version__ = "0.1.0"
 
 # A new public name is written here, in __all__ and under TYPE_CHECKING;
 # tests/test_import.py compares the three.
-_MODULE_OF = {
-    "ClipProbeClassifier": "clip",
-    "ClipTextClassifier": "clip_text",
-    "ClipZeroShotClassifier": "clip",
+_PACKAGE_OF = {
+    "ClipEncoder": "encoders",
+    "ClipZeroShotClassifier": "branches",
     "Estimate": "evaluation",
     "EventDetector": "detector",
-    "EventPack": "packs",
-    "FalsePositiveFilter": "filter",
+    "EventPack": "branches",
+    "FalsePositiveFilter": "detector",
     "ForwardInTime": "evaluation",
-    "ImageClassifier": "image",
-    "TextClassifier": "text",
-    "count_objects": "tagging",
-    "detect": "tagging",
+    "ImageClassifier": "branches",
+    "ImageEncoder": "encoders",
+    "TextClassifier": "branches",
+    "TextEncoder": "encoders",
+    "count_objects": "encoders",
+    "detect": "encoders",
     "duplicate_groups": "posts",
-    "evaluate": "evaluation",
-    "event_packs": "packs",
-    "fuse": "fusion",
+    "evaluate": "detector",
+    "event_packs": "branches",
+    "fuse": "rule",
     "load": "persistence",
-    "pool_images": "fusion",
-    "tag": "tagging",
+    "pool_images": "rule",
+    "tag": "encoders",
     "to_posts": "posts",
-    "tune_rule": "tuning",
+    "tune_rule": "rule",
 }
 
 __all__ = [
-    "ClipProbeClassifier",
-    "ClipTextClassifier",
+    "ClipEncoder",
     "ClipZeroShotClassifier",
     "Estimate",
     "EventDetector",
@@ -62,7 +69,9 @@ __all__ = [
     "FalsePositiveFilter",
     "ForwardInTime",
     "ImageClassifier",
+    "ImageEncoder",
     "TextClassifier",
+    "TextEncoder",
     "__version__",
     "count_objects",
     "detect",
@@ -79,9 +88,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
+    if name not in _PACKAGE_OF:
         raise AttributeError(f"module 'mmevent' has no attribute {name!r}")
-    value = getattr(import_module(f"mmevent.{_MODULE_OF[name]}"), name)
+    value = getattr(import_module(f"mmevent.{_PACKAGE_OF[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,9 @@
-"""Errors and warnings of mmevent. Each error is also a built-in type."""
+"""Errors and warnings of mmevent. Each error is also a built-in type.
+
+There are two kinds of errors. What was given cannot be used: change it. Or, a
+`RunError`, the work failed on the way, on the machine or the network: what was given
+may be right. The commands end with exit code 2 for the first, and 1 for the second.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,10 @@ __all__ = [
     "MmeventError",
     "MmeventWarning",
     "ModelFolderError",
+    "ModelNameError",
     "ModelUnavailableError",
     "PolicyError",
+    "RunError",
     "StorageError",
     "UnusableInputWarning",
 ]
@@ -28,10 +35,6 @@ class PolicyError(InputError):
     """Labelled posts do not show that a decision policy can be met."""
 
 
-class ModelUnavailableError(MmeventError, OSError):
-    """A pretrained model cannot be found, reached, or is not the one expected."""
-
-
 class ModelFolderError(MmeventError, ValueError):
     """A saved detector cannot be written, or cannot be read back safely."""
 
@@ -40,12 +43,24 @@ class MissingPackageError(MmeventError, ImportError):
     """A package that only some functions need is not installed."""
 
 
-class DeviceMemoryError(MmeventError, MemoryError):
+class RunError(MmeventError):
+    """Base of errors of the machine or the network, not of what was given."""
+
+
+class ModelUnavailableError(RunError, OSError):
+    """A pretrained model cannot be found, reached, or is not the one expected."""
+
+
+class ModelNameError(ModelUnavailableError, InputError):
+    """What names a pretrained model is neither a folder nor a possible name."""
+
+
+class DeviceMemoryError(RunError, MemoryError):
     """The device's memory is too small for a single item."""
 
 
-class StorageError(MmeventError, OSError):
-    """A file that the work needs cannot be written."""
+class StorageError(RunError, OSError):
+    """A file or a folder cannot be written, such as on a full disk."""
 
 
 class MmeventWarning(UserWarning):

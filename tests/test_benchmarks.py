@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import _common, make_page
 from benchmarks._branches import OutOfFold, tables, words
-from mmevent.synthetic import make_posts
+from mmevent.synthetic.posts import make_posts
 
 HEADER = {
     "commit": "0123456789ab",

@@ -50,7 +50,7 @@ def test_import_loads_no_heavy_package(statement: str) -> None:
 
 def test_import_of_the_command_line_loads_no_encoder_library() -> None:
     loaded = run_python(
-        "import mmevent.cli, sys\n"
+        "import mmevent.cli.main, sys\n"
         "print(*[n for n in ('torch', 'transformers', 'sklearn', 'optuna', 'pandas')"
         " if n in sys.modules])"
     )
@@ -80,9 +80,9 @@ def test_public_name_resolves_and_is_listed(name: str) -> None:
     assert name in dir(mmevent)
 
 
-@pytest.mark.parametrize("name", sorted(mmevent._MODULE_OF))
+@pytest.mark.parametrize("name", sorted(mmevent._PACKAGE_OF))
 def test_public_name_is_public_in_its_module(name: str) -> None:
-    module = importlib.import_module(f"mmevent.{mmevent._MODULE_OF[name]}")
+    module = importlib.import_module(f"mmevent.{mmevent._PACKAGE_OF[name]}")
     assert name in module.__all__
     assert getattr(module, name) is getattr(mmevent, name)
 
@@ -97,8 +97,8 @@ def test_public_names_are_written_the_same_in_three_places() -> None:
         and node.module.startswith("mmevent.")
         for alias in node.names
     }
-    assert hints == {n: f"mmevent.{m}" for n, m in mmevent._MODULE_OF.items()}
-    assert set(mmevent.__all__) == {*mmevent._MODULE_OF, "__version__"}
+    assert hints == {n: f"mmevent.{m}" for n, m in mmevent._PACKAGE_OF.items()}
+    assert set(mmevent.__all__) == {*mmevent._PACKAGE_OF, "__version__"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -1,0 +1,110 @@
+"""What several packages share: hashes, optional packages, shared contexts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mmevent.exceptions import MissingPackageError
+
+
+def require(package: str, *, extra: str, purpose: str) -> Any:
+    """Import a package, or say how to install it."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{purpose} needs the package {package!r}: expected it to be installed, "
+            f'got {error}. Install it with: pip install "mmevent[{extra}]"'
+        ) from error
+
+
+def keep_parameters(estimator: Any, parameters: dict[str, Any]) -> None:
+    """Set the parameters of an estimator to the local variables of `__init__`."""
+    for name in estimator._get_param_names():
+        setattr(estimator, name, parameters[name])
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the user's code that called this package.
+
+    That is the caller of the outermost frame of this package; a wrapper of
+    scikit-learn, such as that of `transform`, is passed over.
+    """
+    stack: list[str] = []
+    frame: FrameType | None = sys._getframe()
+    while frame:
+        stack.append(str(frame.f_globals.get("__name__")).split(".")[0])
+        frame = frame.f_back
+    user = max(place for place, name in enumerate(stack) if name == "mmevent") + 1
+    while user < len(stack) - 1 and stack[user] == "sklearn":
+        user += 1
+    warnings.warn(message, category, stacklevel=user + 1)
+
+
+def shared_context(
+    change: Callable[[], Iterator[None]],
+) -> Callable[[], AbstractContextManager[None]]:
+    """Make a context of a generator that changes a global setting and puts it back.
+
+    Of threads that use it at the same time, the first makes the change and the last
+    puts the setting back. If each did both, the second would take the change of the
+    first for the original setting.
+    """
+    make, lock, users = contextmanager(change), threading.Lock(), 0
+    opened: AbstractContextManager[None]
+
+    @contextmanager
+    @wraps(change)
+    def use() -> Iterator[None]:
+        nonlocal users, opened
+        with lock:
+            if users == 0:
+                opened = make()
+                opened.__enter__()
+            users += 1
+        try:
+            yield
+        finally:
+            with lock:
+                users -= 1
+                if users == 0:
+                    opened.__exit__(None, None, None)
+
+    return use
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Give the path of a new file that takes the name of another once it is whole.
+
+    Where anything fails, the other file stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def json_hash(value: object) -> str:
+    """Return the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")

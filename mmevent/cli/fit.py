@@ -1,0 +1,307 @@
+"""The command `mmevent fit`: from hand-coded posts to a model and its estimate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmevent.cli import shared
+from mmevent.cli.branches import MODELS, RUNTIME, check_models, new_branches
+from mmevent.cli.console import Session, start_session
+from mmevent.exceptions import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from mmevent.detector import EventDetector
+    from mmevent.rule import TwoStageRule
+
+_SECOND_STAGE: dict[str, Any] = {"off": False, "on": True, "auto": "auto"}
+_POOLS = {
+    "max": "the image of the highest probability counts",
+    "mean": "the mean of their probabilities counts",
+    "noisy-or": "1 - the product of (1 - p) over the images counts (noisy-or)",
+}
+
+_POSTS = [
+    click.argument("posts", type=shared.PATH),
+    click.option(
+        "--label",
+        required=True,
+        metavar="COLUMN",
+        help="Column of the hand-coded labels, of two classes.",
+    ),
+    click.option(
+        "--positive",
+        metavar="VALUE",
+        help="The label of an event.  [default: the greater of two numbers, or True]",
+    ),
+    shared.GROUP,
+]
+_COLUMNS = [
+    shared.TEXT,
+    shared.IMAGES,
+    shared.ID,
+    shared.column(
+        "created_at",
+        "Column of the times, in ISO 8601; for --forward-in-time.  "
+        "[default: created_at]",
+    ),
+    shared.IMAGE_ROOT,
+    shared.OUTSIDE,
+]
+_RULE = [
+    shared.whole_number("--cv", default=5, help="Number of folds that test."),
+    shared.whole_number(
+        "--inner-cv",
+        default=5,
+        help="Number of folds within a training part, which choose the rule to test.",
+    ),
+    click.option(
+        "--forward-in-time",
+        is_flag=True,
+        help="Test every fold on posts that are later than those it was trained on.",
+    ),
+    click.option(
+        "--estimate",
+        type=click.Choice(["auto", "nested", "cross-fit", "none"]),
+        default="auto",
+        help="How the out-of-sample figures are made. nested: the rule is chosen "
+        "within each training part; cross-fit: quicker, slightly optimistic; auto: "
+        "nested, or cross-fit where an encoder is trained; none: no figures.",
+    ),
+    click.option(
+        "--pool",
+        type=click.Choice(["auto", "max", "mean", "noisy-or"]),
+        default="auto",
+        help="How several images of a post become one probability; auto: by search.",
+    ),
+    click.option(
+        "--criterion",
+        type=click.Choice(["smooth", "f1"]),
+        default="smooth",
+        help="What the search maximises: F1 itself, or F1 by a smoothed ROC curve, "
+        "which follows single posts less.",
+    ),
+    click.option(
+        "--second-stage",
+        type=click.Choice(["off", "on", "auto"]),
+        default="off",
+        help="Whether a second classifier of texts judges what the first one flags; "
+        "auto: where it raises F1.",
+    ),
+    shared.STAGE_1,
+    click.option(
+        "--policy",
+        callback=shared.parse_policy,
+        default="f1",
+        metavar="POLICY",
+        help='How the threshold is chosen: f1, fbeta=2, "precision>=0.9", '
+        '"recall>=0.8" (both with 95% confidence), budget=500 (the highest scores '
+        "of a table), a number, or costs as [[0, 1], [5, 0]].",
+    ),
+    click.option(
+        "--calibration",
+        type=click.Choice(["none", "sigmoid", "isotonic"]),
+        default="none",
+        help="Add calibrated probabilities, which decide nothing; isotonic needs 1,000 "
+        "posts.",
+    ),
+    shared.whole_number(
+        "--n-trials",
+        default=200,
+        help="Number of weights of the image that the search tries.",
+    ),
+    shared.seed(
+        "Seed of the folds and the search: the same seed gives the same result."
+    ),
+    shared.whole_number("--jobs", default=1, help="Number of folds fitted at a time."),
+]
+_RESULT = [
+    click.option(
+        "--standalone",
+        is_flag=True,
+        help="Copy the encoders into the model, so that it needs no other files.",
+    ),
+    shared.CACHE,
+    shared.QUIET,
+    click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=shared.PATH,
+        metavar="FOLDER",
+        help="Folder of the model: new, or empty.",
+    ),
+]
+
+
+@click.command(
+    epilog=shared.examples(
+        "mmevent fit posts.csv --label protest --group author -o model",
+        "mmevent fit posts.csv --label code --positive yes --text-column tweet \\",
+        "    --images-column pictures --image none -o text-model",
+    )
+)
+@shared.takes([*_POSTS, *MODELS, *_COLUMNS, *_RULE, *RUNTIME, *_RESULT])
+def fit(
+    posts: Path, output: Path, quiet: bool, cache_file: str | None, **options: Any
+) -> None:
+    """Learn a detector from the hand-coded table POSTS.
+
+    It prints how well the detector does on posts that it did not learn from, beside
+    simpler ways of doing the same, and what it learned; and writes a model.
+    """
+    from mmevent.persistence.folder import new_folder
+
+    check_models(options)
+    new_folder(output)
+    with start_session(quiet=quiet, cache=cache_file) as session:
+        frame = session.read(posts)
+        shared.check_column(posts, frame, options["label"], "--label")
+        labels = frame[options["label"]]
+        positive = shared.find_label(labels, "--label", options["positive"])
+        _check_labels(labels, positive)
+        columns = shared.name_columns(posts, frame, options)
+        if options["forward_in_time"]:
+            time = columns.get("created_at", "created_at")
+            shared.check_column(posts, frame, time, "--created-at-column")
+        detector = _new_detector(posts, options, columns, positive, session)
+        fit_and_save(
+            detector,
+            frame,
+            labels,
+            output,
+            y_stage1=shared.stage1_labels(posts, frame, options),
+            standalone=options["standalone"],
+        )
+        session.say(f"Model written to {output}")
+
+
+def _check_labels(labels: pd.Series, positive: Any) -> None:
+    """Validate labels before any image is read; an error names their column."""
+    from mmevent.posts.labels import check_labels
+
+    try:
+        check_labels(labels, len(labels), positive)
+    except InputError as error:
+        raise InputError(f"in the column {labels.name!r}, {error}") from error
+
+
+def _new_detector(
+    posts: Path,
+    options: Mapping[str, Any],
+    columns: dict[str, Any],
+    positive: Any,
+    session: Session,
+) -> EventDetector:
+    from mmevent import EventDetector, ForwardInTime
+
+    cv = options["cv"]
+    text, image = new_branches(options, verbose=session.progress)
+    return EventDetector(
+        text=text,
+        image=image,
+        columns=columns,
+        image_root=options["image_root"] or posts.parent,
+        allow_outside_root=options["allow_outside_root"],
+        cv=ForwardInTime(cv) if options["forward_in_time"] else cv,
+        inner_cv=options["inner_cv"],
+        pool=options["pool"],
+        criterion=options["criterion"],
+        n_trials=options["n_trials"],
+        estimate=_unless_none(options["estimate"]),
+        pos_label=positive,
+        n_jobs=options["jobs"],
+        second_stage=_SECOND_STAGE[options["second_stage"]],
+        policy=options["policy"],
+        calibration=_unless_none(options["calibration"]),
+        random_state=options["seed"],
+        verbose=session.progress,
+    )
+
+
+def _unless_none(choice: str) -> str | None:
+    return None if choice == "none" else choice
+
+
+def fit_and_save(
+    detector: EventDetector,
+    frame: pd.DataFrame,
+    labels: pd.Series,
+    folder: Path,
+    *,
+    y_stage1: pd.Series | None = None,
+    standalone: bool = False,
+) -> None:
+    """Fit a detector, print its estimate and its rule, and write its model folder."""
+    detector.fit(frame, labels, y_stage1=y_stage1)
+    if detector.estimate_ is not None:
+        click.echo(f"{detector.estimate_}\n")
+    click.echo(rule_in_words(detector))
+    shared.show_bars(detector, False)
+    detector.save(folder, standalone=standalone)
+
+
+def rule_in_words(detector: EventDetector) -> str:
+    """Say what alpha, beta, the pooling and the threshold of a detector do."""
+    from mmevent.rule.policies import budget_of
+
+    pool = _line("pool", detector.pool_, f"of several images {_POOLS[detector.pool_]}")
+    if detector.image_ is None:
+        lines = ["  Text only: a post without text is never an event."]
+    elif detector.text_ is None:
+        lines = [
+            "  Images only: a post without a usable image is never an event.",
+            pool,
+        ]
+    else:
+        weight = detector.alpha_ / (1 + detector.alpha_)
+        meaning = f"text counts {1 - weight:.0%}, images {weight:.0%}, where both are"
+        lines = [
+            _line("alpha", f"{detector.alpha_:.3g}", meaning),
+            _line("beta", f"{detector.beta_:.3g}", _beta_in_words(detector)),
+            pool,
+        ]
+    if detector.stages_ is not None:
+        lines += _stages(detector.stages_)
+    if budget := budget_of(detector.policy_):
+        flagged = "a post is an event if its score is among these of its table"
+        lines.append(_line("highest", f"{budget:,}", flagged))
+    else:
+        reached = "a post is an event where its score reaches it"
+        lines.append(_line("threshold", f"{detector.threshold_:.3g}", reached))
+    return "\n".join(["The rule, fitted on all posts", *lines])
+
+
+def _stages(stages: TwoStageRule) -> list[str]:
+    weight = stages.second.weight
+    return [
+        _line(
+            "stage 1",
+            f"{stages.first.threshold:.3g}",
+            "from this score on stage 2 judges a post; its score is then 1 to 2",
+        ),
+        _line(
+            "alpha 2",
+            f"{stages.second.alpha:.3g}",
+            f"there the second text counts {1 - weight:.0%}, images {weight:.0%}",
+        ),
+        _line("beta 2", f"{stages.second.beta:.3g}", "and that is multiplied by this"),
+    ]
+
+
+def _line(name: str, value: str, meaning: str) -> str:
+    return f"  {name:<10}{value:<9} {meaning}"
+
+
+def _beta_in_words(detector: EventDetector) -> str:
+    if not detector.beta_identified_:
+        return "fixed: too few posts with images, or without, to learn it from"
+    if detector.beta_ == 1:
+        return "a score counts the same with images as without"
+    return f"the score of a post with images is multiplied by {detector.beta_:.3g}"

@@ -1,0 +1,19 @@
+"""From predictions to statements about a corpus, and the agreement of coders.
+
+In go the predictions for a corpus and the codes of a random sample; out come the number
+of events, precision and recall with intervals. Start reading at `sampling.py`, then
+`estimate.py`.
+"""
+
+from mmevent.corpus.coders import Agreement, agreement
+from mmevent.corpus.estimate import CorpusEstimate, estimate_corpus
+from mmevent.corpus.sampling import draw_sample, expected_widths
+
+__all__ = [
+    "Agreement",
+    "CorpusEstimate",
+    "agreement",
+    "draw_sample",
+    "estimate_corpus",
+    "expected_widths",
+]

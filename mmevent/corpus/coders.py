@@ -1,0 +1,241 @@
+"""Agreement of two or more coders, and the posts that they disagree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import cohen_kappa_score
+
+from mmevent._common import require
+from mmevent.exceptions import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Agreement", "agreement"]
+
+N_RESAMPLES = 1000
+_TAIL = 0.025
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of coders.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row for Krippendorff's alpha of all coders, and one for Cohen's kappa of
+        each pair: ``coders``, ``measure``, ``value``, ``low`` and ``high`` (its 95%
+        interval), ``n_posts`` (number of posts used), and ``agreed`` (share of posts
+        with one label only). The value is NaN where all posts have the same label,
+        since agreement beyond chance is then not defined.
+    disagreements : DataFrame
+        Posts that coders disagree on, with a column for each coder, for adjudication.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmevent.corpus import agreement
+    >>> coded = pd.DataFrame({"id": [1, 2, 3, 4] * 2, "coder": ["A"] * 4 + ["B"] * 4,
+    ...                       "event": [1, 1, 0, 0, 1, 0, 0, 0]})
+    >>> agreement(coded, "event", coder="coder").disagreements["id"].tolist()
+    [2]
+    """
+
+    table: pd.DataFrame
+    disagreements: pd.DataFrame
+
+    def __str__(self) -> str:
+        rows = [
+            {
+                "coders": row.coders,
+                "measure": row.measure,
+                "value [95%]": _with_interval(row),
+                "agreed": f"{row.agreed:.3f}",
+                "posts": f"{row.n_posts:,}",
+            }
+            for row in self.table.itertuples()
+        ]
+        table = str(pd.DataFrame(rows).to_string(index=False))
+        return f"{table}\n{len(self.disagreements):,} posts to adjudicate"
+
+
+def agreement(
+    coded: pd.DataFrame,
+    label: str,
+    *,
+    coder: str,
+    labels: Sequence[Any] | None = None,
+) -> Agreement:
+    """Measure how far coders agree beyond chance.
+
+    Parameters
+    ----------
+    coded : DataFrame
+        One row per post and coder, with a column ``id``. A coder need not have coded
+        all posts; a row with a missing label is left out.
+    label : str
+        Column of the labels: two or more classes without an order.
+    coder : str
+        Column that names the coder.
+    labels : sequence or None, default=None
+        All labels of the coding scheme; others raise an error. None for those that
+        occur.
+
+    Returns
+    -------
+    Agreement
+        Alpha, kappa, and the posts to adjudicate.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a row has no coder, a coder coded nothing or one post
+        twice, a label is not in the scheme, or no post was coded by two coders.
+    MissingPackageError
+        If the package krippendorff is not installed.
+
+    Notes
+    -----
+    Intervals are percentiles over 1,000 resamples of posts.
+
+    References
+    ----------
+    Krippendorff (2004), "Content Analysis", chapter 11. Cohen (1960), "A Coefficient of
+    Agreement for Nominal Scales", Educational and Psychological Measurement 20.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmevent.corpus import agreement
+    >>> coded = pd.DataFrame({"id": [1, 2, 3, 4] * 2, "coder": ["A"] * 4 + ["B"] * 4,
+    ...                       "event": [1, 1, 0, 0, 1, 0, 0, 0]})
+    >>> table = agreement(coded, "event", coder="coder").table
+    >>> table["measure"].tolist()
+    ['alpha', 'kappa']
+    """
+    krippendorff = require("krippendorff", extra="coders", purpose="agreement")
+    wide = _wide(coded, label, coder, labels)
+    codes, classes = pd.factorize(wide.to_numpy(dtype=object).ravel())
+    codes = codes.reshape(wide.shape)
+
+    def alpha(rows: NDArray[np.intp]) -> float:
+        counts = [(rows == v).sum(axis=1) for v in range(len(classes))]
+        return float(
+            krippendorff.alpha(
+                value_counts=np.column_stack(counts), level_of_measurement="nominal"
+            )
+        )
+
+    def kappa(rows: NDArray[np.intp]) -> float:
+        return float(cohen_kappa_score(rows[:, 0], rows[:, 1]))
+
+    shared = (codes >= 0).sum(axis=1) >= 2
+    found = [_row("all", "alpha", codes[shared], alpha)]
+    for one, other in combinations(range(codes.shape[1]), 2):
+        both = codes[:, [one, other]]
+        both = both[(both >= 0).all(axis=1)]
+        if len(both):
+            names = f"{wide.columns[one]}, {wide.columns[other]}"
+            found.append(_row(names, "kappa", both, kappa))
+    differ = wide[shared & ~_agreed(codes)]
+    return Agreement(pd.DataFrame(found), differ.reset_index())
+
+
+def _agreed(codes: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return which posts have one label only."""
+    highest = codes.max(axis=1, keepdims=True)
+    same: NDArray[np.bool_] = ((codes == highest) | (codes < 0)).all(axis=1)
+    return same
+
+
+def _row(
+    coders: str,
+    measure: str,
+    codes: NDArray[np.intp],
+    figure: Callable[[NDArray[np.intp]], float],
+) -> dict[str, Any]:
+    """Return a measure with its interval over resamples of posts."""
+    rng, n = np.random.default_rng(0), len(codes)
+
+    def defined(rows: NDArray[np.intp]) -> float:
+        several = len(np.unique(rows[rows >= 0])) > 1
+        return figure(rows) if several else np.nan
+
+    drawn = [defined(codes[rng.integers(0, n, n)]) for _ in range(N_RESAMPLES)]
+    inside = np.array(drawn)[~np.isnan(drawn)]
+    low, high = np.nan, np.nan
+    if len(inside) > 1:
+        low, high = np.quantile(inside, [_TAIL, 1 - _TAIL])
+    return {
+        "coders": coders,
+        "measure": measure,
+        "value": defined(codes),
+        "low": float(low),
+        "high": float(high),
+        "agreed": float(_agreed(codes).mean()),
+        "n_posts": n,
+    }
+
+
+def _wide(
+    coded: pd.DataFrame, label: str, coder: str, labels: Sequence[Any] | None
+) -> pd.DataFrame:
+    """Validate the codings; return one row per post and one column per coder."""
+    missing = [name for name in ("id", label, coder) if name not in coded]
+    if missing:
+        raise InputError(
+            f"the codings have no column {', '.join(map(repr, missing))}: expected "
+            f"'id', the column of labels and the column of coders, got "
+            f"{', '.join(map(repr, coded))}. Correct the names."
+        )
+    if labels is not None:
+        others = coded[label].dropna()
+        others = others[~others.isin(list(labels))]
+        if len(others):
+            raise InputError(
+                f"{len(others)} labels are not of the scheme: expected "
+                f"{', '.join(map(repr, labels))}, got {others.unique()[:5].tolist()} "
+                f"for the posts {coded.loc[others.index, 'id'][:5].tolist()}. Correct "
+                f"them."
+            )
+    nobody = coded[coder].isna()
+    if nobody.any():
+        raise InputError(
+            f"{int(nobody.sum())} rows have no coder: expected a name in the column "
+            f"{coder!r}, got none for the ids {coded.loc[nobody, 'id'][:5].tolist()}. "
+            f"Fill them in, or leave the rows out."
+        )
+    given = coded[coded[label].notna()]
+    idle = sorted(set(coded[coder].astype(str)) - set(given[coder].astype(str)))
+    if idle:
+        raise InputError(
+            f"{len(idle)} coders coded nothing: expected labels from each, got none "
+            f"from {', '.join(idle[:5])}. Leave their rows out."
+        )
+    twice = given.duplicated(["id", coder])
+    if twice.any():
+        raise InputError(
+            f"{int(twice.sum())} posts are coded twice by one coder: expected one row "
+            f"each, got more for the ids {given.loc[twice, 'id'][:5].tolist()}. Keep "
+            f"one."
+        )
+    wide = given.pivot(index="id", columns=coder, values=label)
+    if not (wide.notna().sum(axis=1) >= 2).any():
+        raise InputError(
+            f"no post was coded by two coders: expected some that are shared, got "
+            f"{wide.shape[1]} coders of {len(wide)} posts. Let two code the same posts."
+        )
+    return wide
+
+
+def _with_interval(row: Any) -> str:
+    if np.isnan(row.value):
+        return "undefined: one label"
+    return f"{row.value:.3f} [{row.low:.2f}, {row.high:.2f}]"

@@ -1,0 +1,299 @@
+"""Number of events, precision and recall of a corpus, from a sample coded by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmevent.corpus.sampling import (
+    PREDICTIONS,
+    PROBABILITY,
+    STRATUM,
+    Strata,
+    checked_predictions,
+    need_columns,
+    stratify,
+)
+from mmevent.corpus.shares import StratumCounts, effective_size, figures
+from mmevent.exceptions import InputError
+from mmevent.posts.posts import parse_created_at
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.intp]
+
+__all__ = ["CorpusEstimate", "estimate_corpus"]
+
+
+@dataclass(frozen=True)
+class CorpusEstimate:
+    """Estimate of a corpus from a coded sample.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row for each group (``all``, and those of `by` and `period`) and figure:
+        ``n_events``, ``precision``, ``recall``, ``f1``, with ``low`` and ``high``, the
+        ends of the 95% interval.
+    n_posts, n_flagged, n_coded : int
+        Number of posts in the corpus, of flagged posts, and of posts coded by hand.
+    effective_sample_size : float
+        Size of a simple random sample of the corpus that would give an equally narrow
+        interval for the number of events; NaN where none or
+        all of the coded posts are events.
+    notes : list of str
+        What a reader must know in addition to the figures.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmevent.corpus import draw_sample, estimate_corpus
+    >>> audit = pd.DataFrame({"id": range(1000)})
+    >>> audit["score"] = audit["id"] / 1000
+    >>> audit["margin"] = audit["score"] - 0.9
+    >>> coded = draw_sample(audit, 200)
+    >>> coded["event"] = coded["id"] > 880
+    >>> estimate_corpus(audit, coded, "event").n_flagged
+    100
+    """
+
+    table: pd.DataFrame
+    n_posts: int
+    n_flagged: int
+    n_coded: int
+    effective_sample_size: float
+    notes: list[str]
+
+    def to_json(self) -> str:
+        """Return the estimate as JSON; undefined figures are null."""
+        table = json.loads(self.table.to_json(orient="records", double_precision=15))
+        size = self.effective_sample_size
+        known = {
+            "table": table,
+            "effective_sample_size": None if size != size else size,
+        }
+        return json.dumps({**vars(self), **known}, indent=2, allow_nan=False)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.n_posts:,} posts, {self.n_flagged:,} flagged, {self.n_coded:,} "
+            f"coded by hand; 95% intervals in brackets",
+        ]
+        if not np.isnan(self.effective_sample_size):
+            lines.append(
+                f"For the number of events, the sample is as informative as a simple "
+                f"random sample of about {self.effective_sample_size:,.0f} posts"
+            )
+        wide = {
+            name: {row.figure: _readable(row) for row in rows.itertuples()}
+            for name, rows in self.table.groupby("group", sort=False)
+        }
+        lines.append(pd.DataFrame.from_dict(wide, orient="index").to_string())
+        lines += [f"- {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def estimate_corpus(
+    audit: pd.DataFrame,
+    coded: pd.DataFrame,
+    label: str,
+    *,
+    by: str | None = None,
+    period: str | None = None,
+) -> CorpusEstimate:
+    """Estimate the number of events, precision and recall of a corpus.
+
+    Parameters
+    ----------
+    audit : DataFrame, n_posts rows
+        Predictions for the whole corpus, as for `draw_sample`, with the columns `by`
+        and ``created_at`` if they are used.
+    coded : DataFrame
+        ``id``, ``stratum`` and ``inclusion_probability`` from `draw_sample`, and the
+        label: 1 or True for an event. A post may have several rows, one for each
+        coding; their mean is used.
+    label : str
+        Column of the label.
+    by : str or None, default=None
+        Column of the audit; figures are also given for each of its values.
+    period : {"day", "week", "month", "year"} or None, default=None
+        Figures are also given for each period of ``created_at``.
+
+    Returns
+    -------
+    CorpusEstimate
+        Number of events, precision, recall and F1, with 95% intervals.
+
+    Raises
+    ------
+    InputError
+        If the sample does not fit the corpus, or its columns are not as described.
+
+    Notes
+    -----
+    Let stratum h have N_h posts, of which n_h are coded, and k_h of the coded posts be
+    events. The number of events is estimated by the sum of N_h k_h / n_h.
+
+    The share p_h = k_h / n_h has an exact (Clopper-Pearson) interval from l_h to u_h,
+    with the hypergeometric distribution, since the corpus is finite. A weighted sum S
+    of shares, with weights c_h, has the interval from S - sqrt(sum (c_h (p_h - l_h))²)
+    to S + sqrt(sum (c_h (u_h - p_h))²); l_h and u_h change places where c_h is
+    negative.
+
+    The recall is at least r if (1 - r) times the flagged events, minus r times the
+    other events, is at least 0. This is a weighted sum of shares, and the interval of
+    the recall has each r for which the interval of the sum contains 0. The interval of
+    F1 is found in the same way.
+
+    For a group, N_h, n_h and k_h count its posts only. Where n_h is 0, p_h is the share
+    in the whole stratum, l_h is 0 and u_h is 1.
+
+    References
+    ----------
+    Zou and Donner (2008), "Construction of Confidence Limits about Effect Measures: A
+    General Approach", Statistics in Medicine 27. Korn and Graubard (1998), "Confidence
+    Intervals for Proportions with Small Expected Number of Positive Counts Estimated
+    from Survey Data", Survey Methodology 24.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmevent.corpus import draw_sample, estimate_corpus
+    >>> audit = pd.DataFrame({"id": range(1000)})
+    >>> audit["score"] = audit["id"] / 1000
+    >>> audit["margin"] = audit["score"] - 0.9
+    >>> coded = draw_sample(audit, 200)
+    >>> coded["event"] = coded["id"] > 880
+    >>> found = estimate_corpus(audit, coded, "event").table.set_index("figure")
+    >>> bool(found.loc["n_events", "low"] <= 119 <= found.loc["n_events", "high"])
+    True
+    """
+    strata = stratify(checked_predictions(audit))
+    rows, share = _checked_codes(audit, coded, label, strata)
+    n_strata = len(strata.size)
+    stratum = strata.stratum[rows]
+
+    def totals(place: IntArray, values: FloatArray) -> FloatArray:
+        return np.bincount(place, values, minlength=n_strata).astype(np.float64)
+
+    guess = totals(stratum, share) / np.bincount(stratum, minlength=n_strata)
+
+    def counts_of(inside: NDArray[np.bool_]) -> StratumCounts:
+        kept, chosen = inside & (strata.stratum >= 0), inside[rows]
+        return StratumCounts(
+            np.bincount(strata.stratum[kept], minlength=n_strata).astype(float),
+            strata.flagged,
+            np.bincount(stratum[chosen], minlength=n_strata).astype(float),
+            totals(stratum[chosen], share[chosen]),
+            guess,
+        )
+
+    table = []
+    domains = {"all": np.ones(len(audit), dtype=bool), **_domains(audit, by, period)}
+    for name, inside in domains.items():
+        counts = counts_of(inside)
+        of = {"group": name, "n_coded": int(counts.coded.sum())}
+        table += [{**of, **row._asdict()} for row in figures(counts)]
+    n_seen = int((strata.stratum < 0).sum())
+    notes = []
+    if n_seen:
+        notes.append(
+            f"{n_seen:,} posts that share a text or an image with training posts are "
+            f"left out of all figures."
+        )
+    return CorpusEstimate(
+        table=pd.DataFrame(table),
+        n_posts=int(strata.size.sum()),
+        n_flagged=int(strata.size[strata.flagged].sum()),
+        n_coded=len(rows),
+        effective_sample_size=effective_size(counts_of(domains["all"])),
+        notes=notes,
+    )
+
+
+def _domains(
+    audit: pd.DataFrame, by: str | None, period: str | None
+) -> dict[str, NDArray[np.bool_]]:
+    """Return a mask of posts for each group and period."""
+    domains: dict[str, NDArray[np.bool_]] = {}
+    if by is not None:
+        need_columns(audit, [by], *PREDICTIONS)
+        values = audit[by].astype(object).where(audit[by].notna(), "missing")
+        domains |= {f"{by}: {v}": (values == v).to_numpy() for v in values.unique()}
+    if period is not None:
+        need_columns(audit, ["created_at"], *PREDICTIONS)
+        letters = {"day": "D", "week": "W", "month": "M", "year": "Y"}
+        if period not in letters:
+            raise InputError(
+                f"period={period!r} is not known: expected one of "
+                f"{', '.join(letters)}. Pass one of them."
+            )
+        times = parse_created_at(audit).dt.tz_localize(None)
+        cut = times.dt.to_period(letters[period]).astype(str)
+        domains |= {v: (cut == v).to_numpy() for v in sorted(cut.unique())}
+    return domains
+
+
+def _checked_codes(
+    audit: pd.DataFrame, coded: pd.DataFrame, label: str, strata: Strata
+) -> tuple[IntArray, FloatArray]:
+    """Validate a coded sample; return its rows in the audit and their mean labels."""
+    needed = ["id", label, STRATUM, PROBABILITY]
+    need_columns(coded, needed, "coded sample", "Code what mmevent sample drew.")
+    labels = pd.to_numeric(coded[label], errors="coerce")
+    wrong = ~labels.isin([0, 1]) & coded[label].notna()
+    if wrong.any():
+        raise InputError(
+            f"the column {label!r} has other labels than 0 and 1 in "
+            f"{int(wrong.sum())} rows: expected 1 for an event, got "
+            f"{coded.loc[wrong, label].unique()[:5].tolist()}. Correct them."
+        )
+    rows = pd.Index(audit["id"].astype(str)).get_indexer(coded["id"].astype(str))
+    unknown = rows < 0
+    if unknown.any():
+        raise InputError(
+            f"{int(unknown.sum())} coded posts are not in the predictions: expected "
+            f"ids of the corpus, got {coded.loc[unknown, 'id'][:5].tolist()}. Pass the "
+            f"predictions that the sample was drawn from."
+        )
+    others = strata.stratum[rows] != coded[STRATUM].to_numpy()
+    if others.any():
+        seen = int((strata.stratum[rows] < 0).sum())
+        raise InputError(
+            f"the sample was drawn from other predictions: expected the strata of "
+            f"these predictions, got others for {int(others.sum())} posts, {seen} of "
+            f"which were seen in training. Pass the predictions that it was drawn from."
+        )
+    share = labels.groupby(rows).mean()
+    missing = share.isna()
+    if missing.any():
+        raise InputError(
+            f"{int(missing.sum())} posts of the sample have no label: expected one for "
+            f"each, got none for the ids "
+            f"{audit['id'].iloc[share.index[missing][:5]].tolist()}. Code them too: "
+            f"posts that coders leave out are seldom like the others."
+        )
+    drawn = coded.groupby(rows)[PROBABILITY].first()
+    stratum = strata.stratum[share.index]
+    count = np.bincount(stratum, minlength=len(strata.size))
+    expected = np.rint(drawn * strata.size[stratum])
+    if (count == 0).any() or (expected != count[stratum]).any():
+        raise InputError(
+            f"the sample is not whole: expected the number of posts of each stratum "
+            f"that {PROBABILITY} states, got {count.tolist()} of "
+            f"{strata.size.tolist()}. Pass all rows that were drawn."
+        )
+    return share.index.to_numpy(), share.to_numpy(dtype=float)
+
+
+def _readable(row: Any) -> str:
+    if row.figure == "n_events":
+        return f"{row.value:,.0f} [{row.low:,.0f}, {row.high:,.0f}]"
+    value = "–" if np.isnan(row.value) else f"{row.value:.3f}"
+    return f"{value} [{row.low:.2f}, {row.high:.2f}]"

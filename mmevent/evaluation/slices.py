@@ -1,0 +1,248 @@
+"""Slices of posts: their figures, and how far these are from all other posts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmevent.evaluation.metrics import SMALL, Counts, Interval, Resampling
+from mmevent.exceptions import InputError
+from mmevent.posts.posts import parse_created_at
+from mmevent.posts.records import column, listed, to_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from mmevent.evaluation.metrics import Factors, Weights
+    from mmevent.posts.prepared import Prepared
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.intp]
+
+MOST = 12  # slices of one kind; the rarest are joined
+FIGURES = ("f1", "precision", "recall")
+OTHER, MISSING = "(other)", "(missing)"
+IMAGES, NUMBER, PERIOD = "images", "number of images", "period"
+_LANGUAGES = ("language", "lang")
+_UNITS = ("D", "W", "M", "Y")
+_POSTS_A_PERIOD = 100
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The slices of posts: for each way to slice, the name of each post's slice.
+
+    A name is None for a post that is in none of these slices.
+    """
+
+    names: dict[str, NDArray[Any]]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, prepared: Prepared, posts: Any, by: Sequence[str] = ()) -> Slices:
+        """Slice posts by their images, period and language, and by the columns `by`.
+
+        `posts` is what the caller gave, which has these columns.
+        """
+        check_by(posts, by)
+        frame, came = to_frame(posts, [*_LANGUAGES, *by])
+        number, notes = prepared.n_usable, []
+        names = {
+            IMAGES: np.where(number > 0, "with", "without"),
+            NUMBER: _numbers(number),
+        }
+        if "created_at" in prepared.posts:
+            try:
+                names[PERIOD] = _periods(prepared.posts)
+            except InputError:
+                notes.append("some times cannot be read: no figures by period.")
+        for name in _LANGUAGES:
+            if came.count(name) == 1:
+                names[name] = _frequent(column(frame, name))
+        for name in by:
+            taken = name in (IMAGES, NUMBER, PERIOD)
+            title = f"column {name}" if taken else str(name)
+            names[title] = _frequent(column(frame, name))
+        return cls(names, notes)
+
+    def take(self, rows: IntArray) -> Slices:
+        """Keep some posts, by row number."""
+        return Slices({k: names[rows] for k, names in self.names.items()}, self.notes)
+
+
+def check_by(posts: Any, by: Sequence[str]) -> None:
+    """Validate `by`: the posts must have these columns."""
+    came = to_frame(posts, list(by))[1]
+    missing = [name for name in by if name not in came]
+    if missing:
+        raise InputError(
+            f"by={list(by)!r} names columns that posts do not have: expected some "
+            f"of {listed(came)}, got {listed(missing)}. Correct the names."
+        )
+
+
+def _numbers(n_images: IntArray) -> NDArray[Any]:
+    """Return the number of images of each post as a name; None without images."""
+    names = np.where(n_images < 4, n_images.astype(str), "4 or more").astype(object)
+    names[n_images == 0] = None
+    return names
+
+
+def _periods(posts: pd.DataFrame) -> NDArray[Any]:
+    """Name the day, week, month or year of each post, the shortest with few periods."""
+    times = parse_created_at(posts).dt.tz_localize(None)
+    for unit in _UNITS:
+        periods = times.dt.to_period(unit)
+        if periods.nunique() <= min(MOST, len(posts) / _POSTS_A_PERIOD):
+            break
+    if unit == "W":
+        return _frequent("week of " + periods.dt.start_time.dt.date.astype(str))
+    return _frequent(periods)
+
+
+def _frequent(values: pd.Series) -> NDArray[Any]:
+    """Name the value of each post; the rarest values are joined."""
+    names = values.astype(object).where(values.notna().to_numpy(), MISSING)
+    names = names.astype(str)
+    kept = names.value_counts().index
+    if len(kept) > MOST:
+        names = names.where(names.isin(kept[: MOST - 1]).to_numpy(), OTHER)
+    found: NDArray[Any] = names.to_numpy(dtype=object)
+    return found
+
+
+def slice_figures(
+    flagged: Sequence[NDArray[np.bool_]],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    names: Mapping[str, NDArray[Any]],
+    weights: Weights | None,
+) -> list[dict[str, Any]]:
+    """Compute figures of each slice, and how far they are from all other posts.
+
+    Parameters
+    ----------
+    flagged : sequence of ndarray of bool of shape (n_posts,)
+        What each run flags; figures are means over the runs.
+    event : ndarray of bool of shape (n_posts,)
+        Which posts are events.
+    cluster : ndarray of int of shape (n_posts,)
+        Posts that are resampled together.
+    names : mapping of str to ndarray of shape (n_posts,)
+        The slice of each post; a way to slice with one slice is left out.
+    weights : Weights or None
+        Of events and of others.
+
+    Returns
+    -------
+    list of dict
+        One per slice. The intervals of the differences (``f1_minus_rest`` and so on)
+        hold for all slices and figures at once. They are NaN where a figure rests on
+        fewer than 30 groups, within the slice or outside: too few for a bootstrap.
+    """
+    everything = Resampling(cluster)
+    factors = everything.factors(event, weights)
+    table, differences = [], []
+    for by, values in names.items():
+        found = sorted({name for name in values if name is not None}, key=_place)
+        if len(found) < 2:
+            continue
+        inside = values[:, None] == np.array(found, dtype=object)
+        here, rest = _of_slices(everything, flagged, event, inside, factors)
+        by_slice = np.stack([here[f] - rest[f] for f in FIGURES], axis=-1)
+        for k, name in enumerate(found):
+            posts = inside[:, k]
+            n_groups = _n_groups(flagged, event, cluster, posts)
+            outside = _n_groups(flagged, event, cluster, ~posts)
+            few = [min(n_groups[f], outside[f]) < SMALL for f in FIGURES]
+            none = not event[posts].any()
+            by_slice[:, k, np.array(few) | none] = np.nan
+            row: dict[str, Any] = {
+                "by": by,
+                "slice": name,
+                "n_posts": int(posts.sum()),
+                "n_events": int(event[posts].sum()),
+                "n_groups": len(np.unique(cluster[posts])),
+                "n_flagged": float(np.mean([f[posts].sum() for f in flagged])),
+            }
+            own, figures = everything, {f: here[f][:, k] for f in FIGURES}
+            if row["n_groups"] < SMALL:
+                own = Resampling(cluster[posts])
+                constant: Factors = weights or (1.0, 1.0)
+                parts = [f[posts] for f in flagged]
+                runs = [own.ratios(part, event[posts], constant) for part in parts]
+                figures = _mean(runs)
+            for figure in FIGURES:
+                interval = own.interval(figures[figure])
+                if none:  # without an event no figure is defined
+                    interval = Interval(np.nan, np.nan, np.nan)
+                row |= interval.of_share(n_groups[figure]).cells(figure)
+            table.append(row)
+        differences.append(by_slice.reshape(len(by_slice), -1))
+    if not table:
+        return []
+    intervals = iter(everything.simultaneous(np.concatenate(differences, axis=1)))
+    for row in table:
+        for figure in FIGURES:
+            row |= next(intervals).cells(f"{figure}_minus_rest")
+    return table
+
+
+def _place(name: str) -> tuple[bool, int, str]:
+    """Return the sort key of a slice: numbers by size, joined values last."""
+    number = re.match(r"\d+", name)
+    return name == OTHER, len(number[0]) if number else 0, name
+
+
+def _of_slices(
+    resampling: Resampling,
+    flagged: Sequence[NDArray[np.bool_]],
+    event: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    factors: Factors,
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+    """Return figures of k slices, and outside each: (n_resamples + 1, k)."""
+    here, rest = [], []
+    everything = np.ones((len(event), 1), dtype=bool)
+    for one in flagged:
+        counts = resampling.count(one, event, inside)
+        total = resampling.count(one, event, everything)
+        others = Counts(*(a - b for a, b in zip(total, counts, strict=True)))
+        scale = [np.reshape(f, (-1, 1)) for f in factors]
+        here.append(counts.weighted((scale[0], scale[1])).ratios())
+        rest.append(others.weighted((scale[0], scale[1])).ratios())
+    return _mean(here), _mean(rest)
+
+
+def _n_groups(
+    flagged: Sequence[NDArray[np.bool_]],
+    event: NDArray[np.bool_],
+    cluster: IntArray,
+    posts: NDArray[np.bool_],
+) -> dict[str, int]:
+    """Count the groups that each figure rests on."""
+    n_flagged = min(len(np.unique(cluster[posts & one])) for one in flagged)
+    n_events = len(np.unique(cluster[posts & event]))
+    f1 = min(n_flagged, n_events)
+    return {"f1": f1, "precision": n_flagged, "recall": n_events}
+
+
+def _mean(runs: Sequence[dict[str, FloatArray]]) -> dict[str, FloatArray]:
+    return {name: np.mean([run[name] for run in runs], axis=0) for name in FIGURES}
+
+
+def worse_served(table: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a note for each slice with lower figures than the rest, beyond chance."""
+    return [
+        f"{row['by']} {row['slice']}: {figure.replace('f1', 'F1')} lower by "
+        f"{-row[f'{figure}_minus_rest']:.3f} than in other posts, beyond chance."
+        for row in table
+        for figure in FIGURES
+        if row[f"{figure}_minus_rest_high"] < 0
+    ]

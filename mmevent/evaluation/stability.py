@@ -1,0 +1,150 @@
+"""The interval of the threshold over resamples of groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mmevent.exceptions import PolicyError
+from mmevent.rule.cuts import has_both
+from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.policies import Policy, choose_threshold, learns_threshold
+from mmevent.rule.search import Search, rethreshold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from mmevent.rule.two_stage import TwoStageRule
+
+    IntArray = NDArray[np.intp]
+    Choose = Callable[[IntArray, IntArray], float]
+
+N_RESAMPLES = 200
+
+
+class ChosenOn(NamedTuple):
+    """A detector's last rule, and the posts that chose it."""
+
+    rule: Rule
+    evidence: Evidence
+    event: NDArray[np.bool_]
+    group: NDArray[Any]
+
+
+def chosen_on(
+    tested: pd.DataFrame, rule: Rule, stages: TwoStageRule | None
+) -> ChosenOn:
+    """Return the posts that chose alpha, beta and threshold, with the rule.
+
+    `tested` is the out-of-fold table. With two stages the rule is the second one's, and
+    the posts are those that the first flags.
+    """
+    table = tested if stages is None else tested[tested["score"] >= 1]
+    p = {k: v.to_numpy(dtype=float) for k, v in table.items() if k.startswith("p_")}
+    evidence = Evidence(p["p_text"], {(rule.image, rule.pool): p["p_image"]})
+    if stages is not None:
+        evidence = evidence.with_second(p["p_text_2"])
+        rule, evidence = stages.second, stages.judged(evidence)
+    event = table["event"].to_numpy(dtype=bool)
+    return ChosenOn(rule, evidence, event, table["group"].to_numpy())
+
+
+def threshold_spread(
+    tested: pd.DataFrame,
+    rule: Rule,
+    stages: TwoStageRule | None,
+    *,
+    policy: Policy,
+    threshold: float,
+    search: Search,
+) -> pd.DataFrame:
+    """Choose a fitted detector's threshold again on resamples of groups.
+
+    alpha, beta and the first stage stay as they are.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``threshold``, ``low`` and ``high`` of its 95% interval (percentiles),
+        ``n_resamples``, and ``n_unmet``: the number of resamples that have one class
+        only, or on which the policy cannot be met. No row if the policy chooses no
+        threshold, or chose it on held-out posts.
+    """
+    if not learns_threshold(policy):
+        return pd.DataFrame()
+    ways = [_by_policy(tested, policy, search)]
+    if isinstance(policy, str) and policy == "f1":
+        ways.insert(0, _by_f1(tested, rule, stages, search))
+    for choose, labels in ways:
+        group = np.unique(labels, return_inverse=True)[1]
+        if np.isclose(choose(np.arange(len(group)), group), threshold):
+            return _resampled(threshold, choose, group)
+    return pd.DataFrame()
+
+
+def _resampled(threshold: float, choose: Choose, group: IntArray) -> pd.DataFrame:
+    order = np.argsort(group, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(group))[:-1])
+    size, rng = np.bincount(group), np.random.default_rng(0)
+    found = []
+    for _ in range(N_RESAMPLES):
+        drawn = rng.integers(0, len(members), len(members))
+        rows = np.concatenate([members[k] for k in drawn])
+        found.append(choose(rows, np.repeat(np.arange(len(drawn)), size[drawn])))
+    met = np.array(found)[~np.isnan(found)]
+    low, high = np.quantile(met, [0.025, 0.975]) if len(met) else (np.nan, np.nan)
+    return pd.DataFrame(
+        {
+            "threshold": [threshold],
+            "low": [float(low)],
+            "high": [float(high)],
+            "n_resamples": [N_RESAMPLES],
+            "n_unmet": [N_RESAMPLES - len(met)],
+        }
+    )
+
+
+def _by_f1(
+    tested: pd.DataFrame, rule: Rule, stages: TwoStageRule | None, search: Search
+) -> tuple[Choose, NDArray[Any]]:
+    """Return the choice by the best F1, and the groups of the posts."""
+    chosen = chosen_on(tested, rule, stages)
+
+    def choose(rows: IntArray, groups: IntArray) -> float:
+        evidence, event = chosen.evidence.take(rows), chosen.event[rows]
+        if not has_both(event):
+            return np.nan
+        found = rethreshold(chosen.rule, evidence, event, search)
+        whole = found if stages is None else replace(stages, second=found)
+        return whole.threshold
+
+    return choose, chosen.group
+
+
+def _by_policy(
+    tested: pd.DataFrame, policy: Policy, search: Search
+) -> tuple[Choose, NDArray[Any]]:
+    """Return the choice by a policy, and the groups of the posts."""
+    score = tested["score"].to_numpy(dtype=float)
+    event = tested["event"].to_numpy(dtype=bool)
+
+    def choose(rows: IntArray, groups: IntArray) -> float:
+        if not has_both(event[rows]):
+            return np.nan
+        try:
+            return choose_threshold(
+                policy,
+                score[rows],
+                event[rows],
+                criterion=search.criterion,
+                groups=groups,
+            )
+        except PolicyError:
+            return np.nan
+
+    return choose, tested["group"].to_numpy()

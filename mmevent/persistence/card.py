@@ -1,0 +1,240 @@
+"""The model card: what a person must know about a saved detector, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmevent import __version__
+from mmevent.evaluation.estimate import heading, sections
+from mmevent.rule.policies import budget_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+
+    from mmevent.detector.fitted import FittedDetector
+    from mmevent.rule.two_stage import TwoStageRule
+
+_POOLED = {
+    "max": "the highest of the probabilities of the post's images",
+    "mean": "the mean of the probabilities of the post's images",
+    "noisy-or": "1 - the product of (1 - p) over the post's images (noisy-or)",
+}
+
+
+def model_card(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
+    """Return the card of a fitted detector whose encoders are described."""
+    sections = [
+        ("Event detector", _what(fitted)),
+        ("Training posts", _training(fitted)),
+        ("The rule", _rule(fitted)),
+        ("How well it does", _estimate(fitted)),
+        ("Branches", _branches(fitted, encoders)),
+        ("Limits", _limits(fitted)),
+        ("Use", _USE),
+    ]
+    (title, first), *others = sections
+    parts = [f"# {title}", first]
+    for title, text in others:
+        parts += [f"## {title}", text]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(fitted: FittedDetector) -> str:
+    named = f" of `{fitted.label_name}`" if fitted.label_name else ""
+    sides = " and ".join(
+        side
+        for side, branch in (("texts", fitted.text), ("images", fitted.image))
+        if branch is not None
+    )
+    negative, positive = (_code(label) for label in fitted.coding)
+    return (
+        f"It distinguishes posts labelled {positive}{named} from posts labelled "
+        f"{negative}, by their {sides}. Made with mmevent {__version__}, by the "
+        f"alpha/beta rule of Zhang and Pan (2019)."
+    )
+
+
+def _code(label: Any) -> str:
+    return f"`{label.item()!r}`" if hasattr(label, "item") else f"`{label!r}`"
+
+
+def _training(fitted: FittedDetector) -> str:
+    posts = fitted.record.out_of_fold
+    tested = posts[posts["fold"] >= 0]
+    lines = [
+        f"{len(posts):,} posts, of them {int(posts['event'].sum()):,} events "
+        f"({posts['event'].mean():.1%})",
+        f"{posts['group'].nunique():,} groups of posts that belong together, "
+        f"including duplicates",
+        f"{len(tested):,} posts tested by a fold: "
+        f"{int(tested['p_text'].notna().sum()):,} with a text probability, "
+        f"{int(tested['p_image'].notna().sum()):,} with an image probability",
+        f"SHA-256 of texts, images and labels: `{fitted.record.data_hash}`",
+    ]
+    return _bullets(lines)
+
+
+def _rule(fitted: FittedDetector) -> str:
+    alpha, beta = fitted.rule.alpha, fitted.rule.beta
+    pooled = _POOLED[fitted.rule.pool]
+    if fitted.image is None:
+        rows = [("has text", "p_text"), ("has no text", "0, never an event")]
+    elif fitted.text is None:
+        rows = [
+            ("has a usable image", f"{beta:.4g} × p_image"),
+            ("has none", "0, never an event"),
+        ]
+    else:
+        both = f"{beta:.4g} × (p_text + {alpha:.4g} × p_image) / {1 + alpha:.4g}"
+        rows = [
+            ("has text and a usable image", both),
+            ("has text only", "p_text"),
+            ("has a usable image only", f"{beta:.4g} × p_image"),
+            ("has neither", "0, never an event"),
+        ]
+    reached = f"if its score reaches **{fitted.threshold:.4g}**"
+    if budget := budget_of(fitted.policy):
+        reached = f"if its score is among the {budget:,} highest of its table"
+    lines = [
+        f"A post is an event {reached} (policy: {fitted.policy!r}).",
+        _table(("a post that", "score"), rows),
+    ]
+    if fitted.stages is not None:
+        lines.append(_stages_in_words(fitted.stages))
+    if fitted.image is not None:
+        lines.append(f"p_image is {pooled}.")
+    if fitted.image is not None and fitted.text is not None:
+        lines.append(
+            f"alpha = {alpha:.4g}: in a post with both, the images count "
+            f"{alpha / (1 + alpha):.0%} and the text {1 / (1 + alpha):.0%}. "
+            + _beta_in_words(fitted)
+        )
+    return "\n\n".join(lines)
+
+
+def _stages_in_words(stages: TwoStageRule) -> str:
+    first, second = stages.first, stages.second
+    return (
+        f"That is the score of stage 1. If it reaches {first.threshold:.4g}, stage 2 "
+        f"judges the post: with a second text probability in place of p_text, "
+        f"alpha = {second.alpha:.4g} and beta = {second.beta:.4g} it has a score s, "
+        f"and the score of the post is 1 + s / (1 + s). Otherwise the score of the "
+        f"post is stage 1's score divided by that threshold, which is below 1."
+    )
+
+
+def _beta_in_words(fitted: FittedDetector) -> str:
+    if not fitted.beta_identified:
+        return "beta = 1, fixed: too few posts with images, or without, to learn it."
+    return (
+        f"beta = {fitted.rule.beta:.4g}: scores of posts with images are multiplied by "
+        f"it, to be comparable with scores of text alone."
+    )
+
+
+def _estimate(fitted: FittedDetector) -> str:
+    estimate = fitted.record.estimate
+    if estimate is None:
+        return "No estimate was made: it is not known how well the detector does."
+    parts = [heading(estimate).replace("\n", ": ", 1) + "."]
+    of_fit = fitted.record.policy
+    if fitted.policy != of_fit:
+        parts.append(
+            f"These figures are for the policy {of_fit!r}; the threshold above "
+            f"was chosen later, by {fitted.policy!r}."
+        )
+    for title, frame in sections(estimate):
+        parts += [f"### {title}", _frame(frame)]
+    if estimate.notes:
+        parts += ["### Notes", _bullets(estimate.notes)]
+    return "\n\n".join(parts)
+
+
+def _branches(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
+    used = (fitted.text, fitted.image, fitted.second)
+    parts = [
+        _bullets(
+            f"`{name}`: {type(branch).__name__}"
+            + ("" if any(branch is one for one in used) else ", not chosen")
+            for name, branch in fitted.branches.items()
+        )
+    ]
+    if not encoders:
+        return "\n\n".join([*parts, "They need no pretrained encoder."])
+    copied = all(encoder["folder"] for encoder in encoders)
+    parts.append(
+        "All encoders are in this folder."
+        if copied
+        else "Encoders that are not in this folder are loaded by these names, and "
+        "their weights are compared with the hash."
+    )
+    for encoder in encoders:
+        lines = [
+            f"{encoder['kind']} encoder `{encoder['model']}`"
+            + (f", revision `{encoder['revision']}`" if encoder["revision"] else ""),
+            f"SHA-256 of its weights: `{encoder['weights_sha256']}`",
+        ]
+        if encoder["max_length"]:
+            lines.append(
+                f"longer texts are cut off after {encoder['max_length']} tokens"
+            )
+        if encoder["folder"]:
+            lines.append(f"copied to `{encoder['folder']}`")
+        parts.append("- " + "\n  - ".join(lines))
+    return "\n\n".join(parts)
+
+
+def _limits(fitted: FittedDetector) -> str:
+    lines = [
+        "The figures above hold for posts that are drawn as the training posts were. "
+        "For another period, place, platform, language or kind of event, code a sample "
+        "by hand and evaluate on it.",
+        "Precision and F1 are lower where events are rarer than among the training "
+        "posts.",
+        "A score is not a probability, and the share of flagged posts is not an "
+        "estimate of the share of events.",
+        "`out_of_fold.parquet` holds the ids and labels of the training posts, and "
+        "`training_keys.txt` hashes of their ids, texts and images: consider this "
+        "before you share the folder.",
+    ]
+    if fitted.text is not None and fitted.image is not None:
+        lines.insert(
+            2,
+            "A post whose images cannot be read is judged by its text alone; the audit "
+            "names these images.",
+        )
+    return _bullets(lines)
+
+
+_USE = """\
+```python
+import mmevent
+
+detector = mmevent.load("path/to/this/folder")
+detector.audit([{"text": "Thousands marched today", "images": ["photo.jpg"]}])
+```
+
+or, from the command line, `mmevent predict path/to/this/folder posts.csv -o out.csv`.
+
+`manifest.json` holds the SHA-256 of every other file; if one was changed, the folder is
+not loaded. No file here is a pickle, and loading runs no code from the folder."""
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _frame(frame: pd.DataFrame) -> str:
+    rows = [
+        (str(name), *map(str, values))
+        for name, values in zip(frame.index, frame.to_numpy().tolist(), strict=True)
+    ]
+    return _table(("", *map(str, frame.columns)), rows)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -1,0 +1,34 @@
+"""Posts: their text, their pictures, and which posts are duplicates.
+
+In go tables in many forms (CSV, Parquet, JSON Lines, data frames, lists of mappings);
+out comes one form with one row per post, and RGB pictures or a status that says why a
+picture cannot be used. Start reading at `posts.py`, then `images.py`.
+"""
+
+from mmevent.posts.duplicates import connected_groups
+from mmevent.posts.images import Images, load_image
+from mmevent.posts.posts import (
+    duplicate_groups,
+    flatten_images,
+    parse_created_at,
+    to_posts,
+)
+from mmevent.posts.records import POST_COLUMNS
+from mmevent.posts.sources import MAX_BYTES, MAX_PIXELS, STATUSES
+from mmevent.posts.tables import read_table, write_table
+
+__all__ = [
+    "Images",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "POST_COLUMNS",
+    "STATUSES",
+    "connected_groups",
+    "duplicate_groups",
+    "flatten_images",
+    "load_image",
+    "parse_created_at",
+    "read_table",
+    "to_posts",
+    "write_table",
+]

@@ -1,0 +1,211 @@
+"""Labels and groups of posts, validated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.random import RandomState
+
+from mmevent.exceptions import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    IntArray = NDArray[np.intp]
+
+
+def check_labels(
+    y: ArrayLike, n_posts: int, pos_label: Any = None
+) -> tuple[NDArray[np.bool_], NDArray[Any], Any]:
+    """Validate labels; return the events, the two sorted classes, and the positive."""
+    labels = as_labels(y, n_posts)
+    missing = pd.isna(labels)
+    if missing.any():
+        raise InputError(
+            f"y has missing labels: expected one for each post, got none in "
+            f"{int(missing.sum())} of {n_posts}, first in rows "
+            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out."
+        )
+    try:
+        classes = np.unique(labels)
+    except TypeError as error:
+        raise InputError(
+            f"y mixes labels that cannot be compared: expected two numbers or two "
+            f"strings, got {error}. Convert the column."
+        ) from error
+    if len(classes) != 2:
+        raise InputError(
+            f"y has {len(classes)} classes: expected two, event and no event, got "
+            f"{classes[:5].tolist()}. Turn the labels into two classes, as "
+            f"y == 'protest' does."
+        )
+    positive = _positive(classes, pos_label)
+    return np.asarray(labels == positive, dtype=bool), classes, positive
+
+
+def check_known_labels(
+    y: ArrayLike, n_posts: int, classes: NDArray[Any], positive: Any
+) -> NDArray[np.bool_]:
+    """Validate labels of held-out posts; return the events. One class is enough."""
+    labels = as_labels(y, n_posts)
+    known = np.isin(labels, classes)
+    if not known.all():
+        raise InputError(
+            f"y has other labels than the training: expected {classes.tolist()}, got "
+            f"{labels[~known][:5].tolist()}. Code the held-out posts with the same "
+            f"labels."
+        )
+    return np.asarray(labels == positive, dtype=bool)
+
+
+def check_stage1(
+    y_stage1: ArrayLike | None, event: NDArray[np.bool_], ids: NDArray[Any]
+) -> NDArray[np.float64] | None:
+    """Validate labels of the first stage; return 1, 0 or NaN, or None if not given."""
+    if y_stage1 is None:
+        return None
+    labels = as_labels(y_stage1, len(event), name="y_stage1")
+    try:
+        numbers = pd.to_numeric(pd.Series(labels, dtype=object))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"y_stage1 holds other than numbers: expected 1 for posts that stage 1 is "
+            f"to find, 0 for others, and nothing where it is unknown, got: {error}. "
+            f"Convert the labels."
+        ) from error
+    stage1: NDArray[np.float64] = numbers.to_numpy(np.float64, na_value=np.nan)
+    values = np.unique(stage1[~np.isnan(stage1)])
+    if values.tolist() != [0.0, 1.0]:
+        raise InputError(
+            f"y_stage1 has the values {values[:5].tolist()}: expected both 0 and 1, "
+            f"and nothing where it is unknown. Stage 1 learns from both."
+        )
+    wrong = event & (stage1 == 0)
+    if wrong.any():
+        raise InputError(
+            f"y_stage1 contradicts y in {int(wrong.sum())} posts: expected every event "
+            f"to be relevant to stage 1, or unknown, got 0 for the posts with ids "
+            f"{ids[wrong][:5].tolist()}. Correct one of the labels."
+        )
+    return stage1
+
+
+def _positive(classes: NDArray[Any], pos_label: Any) -> Any:
+    if pos_label is None:
+        if not all(isinstance(c, (int, float, np.number, np.bool_)) for c in classes):
+            raise InputError(
+                f"the positive class cannot be told from y: expected two numbers or "
+                f"booleans, of which the greater is positive, got {classes.tolist()}. "
+                f"Pass pos_label={classes.tolist()[1]!r}, or the other one."
+            )
+        return classes[1]
+    matches = np.flatnonzero(classes == pos_label)
+    if len(matches) != 1:
+        raise InputError(
+            f"pos_label={pos_label!r} is no label of y: expected one of "
+            f"{classes.tolist()}. Pass one of them."
+        )
+    return classes[matches[0]]
+
+
+def as_labels(y: ArrayLike, n_posts: int, *, name: str = "y") -> NDArray[Any]:
+    """Validate the shape of labels; return them as an array of shape (n_posts,)."""
+    labels = _array(y)
+    if labels.shape != (n_posts,):
+        raise InputError(
+            f"{name} does not fit the posts: expected one label for each of {n_posts} "
+            f"posts, got shape {labels.shape}. Pass the labels of these posts, in "
+            f"their order."
+        )
+    if isinstance(y, (pd.Series, pd.Index)) and pd.api.types.is_bool_dtype(y.dtype):
+        return labels if labels.dtype == object else labels.astype(bool)
+    return labels
+
+
+def _array(values: ArrayLike) -> NDArray[Any]:
+    """Return values as an array, in which a missing value beside strings stays so."""
+    if isinstance(values, (np.ndarray, pd.Series, pd.Index)):
+        return np.asarray(values)
+    array = np.asarray(values)
+    if array.dtype.kind == "U" and not all(isinstance(v, str) for v in values):  # type: ignore[union-attr]
+        return np.asarray(values, dtype=object)
+    return array
+
+
+def check_groups(groups: ArrayLike | None, n_posts: int) -> NDArray[Any] | None:
+    """Validate groups; return an array of shape (n_posts,), or None."""
+    if groups is None:
+        return None
+    array = _array(groups).astype(object)
+    if array.shape != (n_posts,):
+        raise InputError(
+            f"groups do not fit the posts: expected one for each of {n_posts} posts, "
+            f"got shape {array.shape}. Pass the groups of these posts, in their order."
+        )
+    return array
+
+
+def check_some(n_posts: int, what: str) -> None:
+    """Validate that there is at least one post."""
+    if n_posts == 0:
+        raise InputError(
+            f"there are no posts to {what}: expected at least one, got 0. Check the "
+            f"table or the filter that made it."
+        )
+
+
+def check_n_jobs(n_jobs: object) -> None:
+    """Validate `n_jobs`."""
+    if n_jobs is not None and not (isinstance(n_jobs, (int, np.integer)) and n_jobs):
+        raise InputError(
+            f"n_jobs={n_jobs!r} is no number of threads: expected None or an integer "
+            f"other than 0, where -1 is one for each core. Pass one of them."
+        )
+
+
+def check_seed(random_state: object) -> None:
+    """Validate `random_state`."""
+    whole = isinstance(random_state, (int, np.integer)) and 0 <= random_state < 2**32
+    if not (random_state is None or whole or isinstance(random_state, RandomState)):
+        raise InputError(
+            f"random_state={random_state!r} is no seed: expected None, an integer from "
+            f"0 to 2**32 - 1, or a numpy RandomState. Pass an integer."
+        )
+
+
+class Labels(NamedTuple):
+    """Labels for fitting: which posts are events, and their groups.
+
+    `stage1`, if given, has the labels of the first of two stages: 1, 0, or NaN for
+    posts that the first stage does not learn from.
+    """
+
+    event: NDArray[np.bool_]
+    group: IntArray
+    stage1: NDArray[np.float64] | None = None
+
+    def take(self, rows: IntArray) -> Labels:
+        """Return the labels of some posts."""
+        stage1 = None if self.stage1 is None else self.stage1[rows]
+        return Labels(self.event[rows], self.group[rows], stage1)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which posts the first stage learns from."""
+        if self.stage1 is None:
+            return np.ones(len(self.event), dtype=bool)
+        return ~np.isnan(self.stage1)
+
+    @property
+    def first(self) -> Labels:
+        """Labels of the first stage; valid for the `known` posts only."""
+        if self.stage1 is None:
+            return self
+        return Labels(self.stage1 == 1, self.group)
+
+    @property
+    def second(self) -> Labels:
+        """Labels of the second stage."""
+        return Labels(self.event, self.group)

@@ -1,0 +1,29 @@
+"""What a fitted detector gets wrong, as tables, pages and plots for people.
+
+In go a fitted detector and labelled posts; out come the most certain errors, and
+figures of matplotlib. Start reading at `errors.py`, then `plots.py`.
+"""
+
+from mmevent.detector.learning import learning_curve
+from mmevent.report.errors import Errors, find_errors, labelled_scores
+from mmevent.report.plots import (
+    draw_plots,
+    plot_learning_curve,
+    plot_precision_recall,
+    plot_reliability,
+    plot_surface,
+    plot_threshold,
+)
+
+__all__ = [
+    "Errors",
+    "draw_plots",
+    "find_errors",
+    "labelled_scores",
+    "learning_curve",
+    "plot_learning_curve",
+    "plot_precision_recall",
+    "plot_reliability",
+    "plot_surface",
+    "plot_threshold",
+]

@@ -1,0 +1,415 @@
+"""Decision policies: from scores to a threshold.
+
+A policy is written as text, a number or a table of costs, see :func:`choose_threshold`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from scipy.stats import binom
+
+from mmevent.exceptions import InputError, PolicyError
+from mmevent.posts.duplicates import connected_groups
+from mmevent.rule.cuts import (
+    FLAG_ALL,
+    TIE,
+    Ranking,
+    as_scores,
+    midway,
+    recalling,
+    scores_and_events,
+)
+from mmevent.rule.smoothing import BEST_THRESHOLD, smoothed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    FloatArray = NDArray[np.float64]
+
+__all__ = ["Policy", "budget_threshold", "check_policy", "choose_threshold"]
+
+Policy: TypeAlias = "str | float | Sequence[Sequence[float]]"
+
+CONFIDENCE = 0.95
+_GROWTH = 1.1  # of the number of flagged groups between two tested thresholds
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_GRAMMAR = {
+    "fbeta": re.compile(rf"fbeta={_NUMBER}"),
+    "precision": re.compile(rf"precision>={_NUMBER}"),
+    "recall": re.compile(rf"recall>={_NUMBER}"),
+    "budget": re.compile(r"budget=(\d+)"),
+}
+
+
+class _Parsed(NamedTuple):
+    kind: str
+    value: Any
+
+
+def choose_threshold(
+    policy: Policy,
+    score: ArrayLike,
+    y: ArrayLike,
+    *,
+    criterion: str = "smooth",
+    groups: ArrayLike | None = None,
+) -> float:
+    """Choose the threshold that a policy asks for.
+
+    Parameters
+    ----------
+    policy : str, float or 2 x 2 sequence of float
+        ``"f1"``; ``"fbeta=B"`` with B above 0; ``"precision>=P"`` or ``"recall>=R"``
+        with P and R between 0 and 1; a threshold above 0; or costs in scikit-learn's
+        layout of a confusion matrix, ``[[other not flagged, other flagged], [event not
+        flagged, event flagged]]``. ``"budget=N"`` has no threshold before posts are
+        predicted, see :func:`budget_threshold`.
+    score : array-like of shape (n_posts,)
+        Out-of-fold scores. A score of 0 is never flagged.
+    y : array-like of shape (n_posts,)
+        True or 1 for an event, False or 0 for another post.
+    criterion : {"smooth", "f1"}, default="smooth"
+        Whether F1, F-beta and costs are computed from the smoothed ROC curve, see
+        :class:`mmevent.rule.Search`, or from the posts themselves.
+    groups : array-like of shape (n_posts,) or None, default=None
+        Groups of posts. A precision or a recall counts one post of each group, since
+        posts of one group are not independent evidence.
+
+    Returns
+    -------
+    float
+        The threshold, above 0. A post is flagged if its score reaches it.
+
+    Raises
+    ------
+    InputError
+        If the policy or the criterion is not known, lengths differ, a score is not
+        finite, or a label is not 0 or 1.
+    PolicyError
+        If these posts do not show that the precision or the recall can be reached; the
+        message says which one can.
+
+    See Also
+    --------
+    EventDetector.set_policy : The same for a fitted detector.
+
+    Notes
+    -----
+    Both count one post of each group: the one with the middle score.
+
+    ``"precision>=P"`` tests thresholds from the highest to the lowest, each of which
+    flags a tenth more groups than the one before. It takes the lowest threshold at
+    which a binomial test rejects that the precision is below P. The fallback procedure
+    (Wiens 2003) keeps the error over all these tests at 5%: a test that rejects passes
+    its level on to the next one. Most of the 5% is spent at the first threshold, which
+    flags just enough groups for a rejection; the rest is divided among thresholds at
+    which the number of groups has doubled. If the precision over all posts is below P
+    at that threshold, a higher one of the accepted thresholds is taken. This is
+    learn-then-test (Angelopoulos et al. 2021, section 2). The confidence is exact if
+    the scores do not depend on the labels. On out-of-fold scores, whose rule was chosen
+    on the labels, it is approximate.
+
+    ``"recall>=R"`` takes the largest threshold at which a binomial test rejects that
+    the recall is below R. Recall can only fall as the threshold rises, so that one test
+    is enough. If the recall over all posts is below R at that threshold, because large
+    groups have low scores, the largest threshold at which it is not is taken.
+
+    References
+    ----------
+    Angelopoulos, Bates, Candès, Jordan and Lei (2021), "Learn then Test: Calibrating
+    Predictive Algorithms to Achieve Risk Control", arXiv:2110.01052. Wiens (2003), "A
+    Fixed Sequence Bonferroni Procedure for Testing Multiple Endpoints", Pharmaceutical
+    Statistics 2.
+
+    Examples
+    --------
+    >>> from mmevent.rule import choose_threshold
+    >>> choose_threshold("f1", [0.9, 0.5, 0.1], [1, 1, 0], criterion="f1")
+    0.3
+    >>> choose_threshold([[0, 9], [1, 0]], [0.9, 0.5, 0.4], [1, 0, 1], criterion="f1")
+    0.7
+    >>> choose_threshold(0.7, [0.9, 0.5, 0.1], [1, 1, 0])
+    0.7
+    """
+    kind, value = _parse(policy)
+    if criterion not in BEST_THRESHOLD:
+        raise InputError(
+            f"criterion={criterion!r} is not known: expected one of "
+            f"{', '.join(map(repr, BEST_THRESHOLD))}. Choose one of them."
+        )
+    s, event = scores_and_events(score, y)
+    if kind == "threshold":
+        return float(value)
+    if kind == "f1":
+        return BEST_THRESHOLD[criterion](s, event)[0]
+    if kind == "budget":
+        raise InputError(
+            f"policy={policy!r} has no threshold yet: expected posts to be predicted. "
+            f"Use budget_threshold on their scores."
+        )
+    if kind in ("precision", "recall"):
+        group = np.arange(len(s)) if groups is None else np.asarray(groups)
+        if group.shape == s.shape:
+            group = connected_groups(group)  # a missing group links to no other post
+        else:
+            raise InputError(
+                f"groups do not fit the scores: expected one for each of {len(s)} "
+                f"posts, got shape {group.shape}. Pass those of the same posts."
+            )
+        return _assured(kind, value, s, event, group)
+    side = Ranking.of(s, event)
+    if criterion == "smooth":
+        side = smoothed(side)
+    if kind == "fbeta":
+        return _best_f_beta(side, int(event.sum()), value)
+    return _least_cost(side, event, value)
+
+
+def budget_threshold(score: ArrayLike, n: int) -> float:
+    """Return the threshold that flags the n highest scores.
+
+    Parameters
+    ----------
+    score : array-like of shape (n_posts,)
+        Scores of the posts that are predicted together.
+    n : int
+        Number of posts that may be flagged, 0 or more.
+
+    Returns
+    -------
+    float
+        The threshold. Where posts with equal scores would exceed the budget, none of
+        them is flagged.
+
+    Raises
+    ------
+    InputError
+        If a score is not finite, or `n` is not a whole number of 0 or more.
+
+    Examples
+    --------
+    >>> from mmevent.rule import budget_threshold
+    >>> budget_threshold([0.9, 0.5, 0.5, 0.1], 2)
+    0.7
+    """
+    s = as_scores(score)
+    if not isinstance(n, (int, np.integer)) or n < 0:
+        raise InputError(
+            f"n={n!r} is no number of posts: expected an integer of 0 or more. Pass "
+            f"how many posts may be flagged."
+        )
+    side = Ranking.of(s, np.zeros(len(s), dtype=bool))
+    return _threshold_at(side, int(np.flatnonzero(side.flagged <= n)[-1]))
+
+
+def check_corpus_size(policy: object, corpus_size: int | None) -> None:
+    """Validate that the size of a corpus is given only for a budget."""
+    if corpus_size is not None and budget_of(policy) is None:
+        raise InputError(
+            f"corpus_size={corpus_size!r} is for a budget: expected the policy "
+            f"'budget=N', got {policy!r}. Leave it out, or set that policy."
+        )
+
+
+def share_of_budget(policy: object, n_posts: int, corpus_size: int | None) -> int:
+    """Return the share of a corpus's budget for some of its posts."""
+    n = budget_of(policy)
+    assert n is not None
+    whole = isinstance(corpus_size, (int, np.integer)) and corpus_size >= n_posts
+    if not whole or 2 * n * n_posts <= corpus_size:  # type: ignore[operator]
+        raise InputError(
+            f"policy={policy!r} is for a whole corpus, of which {n_posts} posts are "
+            f"tested: expected corpus_size, the number of its posts, so that one of "
+            f"them or more can be flagged, got {corpus_size!r}. Pass corpus_size= "
+            f"(--corpus-size on the command line), or use another policy."
+        )
+    return round(n * n_posts / int(corpus_size))  # type: ignore[arg-type]
+
+
+def check_policy(policy: object) -> None:
+    """Validate a policy."""
+    _parse(policy)
+
+
+def budget_of(policy: object) -> int | None:
+    """Return N of the policy ``"budget=N"``, None for others."""
+    kind, value = _parse(policy)
+    return int(value) if kind == "budget" else None
+
+
+def learns_threshold(policy: object) -> bool:
+    """Whether a policy chooses a threshold on labelled posts."""
+    return _parse(policy).kind not in ("budget", "threshold")
+
+
+def plain_policy(policy: object) -> Any:
+    """Return a policy as JSON values."""
+    kind, value = _parse(policy)
+    return value if kind in ("threshold", "cost") else policy
+
+
+def _parse(policy: object) -> _Parsed:
+    if isinstance(policy, str):
+        if policy == "f1":
+            return _Parsed("f1", None)
+        for kind, pattern in _GRAMMAR.items():
+            match = pattern.fullmatch(policy.replace(" ", ""))
+            if match and _is_in_range(kind, float(match[1])):
+                return _Parsed(kind, float(match[1]))
+    elif isinstance(policy, (int, float, np.number)) and not isinstance(policy, bool):
+        if np.isfinite(policy) and policy > 0:
+            return _Parsed("threshold", float(policy))
+    elif (costs := _costs(policy)) is not None:
+        return _Parsed("cost", costs)
+    raise InputError(
+        f"policy={policy!r} is not known: expected 'f1', 'fbeta=2', "
+        f"'precision>=0.90', 'recall>=0.80' (shares between 0 and 1), 'budget=500', a "
+        f"finite threshold above 0, or costs [[other not flagged, other flagged], "
+        f"[event not flagged, event flagged]]. Pass one of them."
+    )
+
+
+def _is_in_range(kind: str, value: float) -> bool:
+    if kind == "budget":
+        return value >= 1
+    return 0 < value < (np.inf if kind == "fbeta" else 1)
+
+
+def _costs(policy: object) -> list[list[float]] | None:
+    try:
+        costs = np.asarray(policy, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if costs.shape != (2, 2) or not np.isfinite(costs).all():
+        return None
+    table: list[list[float]] = costs.tolist()
+    return table
+
+
+def _threshold_at(side: Ranking, cut: int) -> float:
+    """Return a threshold that flags the same posts as a cut."""
+    edge, below = float(side.edge(cut)), float(side.below(cut))
+    if np.isinf(edge):
+        return float(np.nextafter(below, np.inf))
+    return FLAG_ALL if below == 0 and not side.has_rest else midway(below, edge)
+
+
+def _best_f_beta(side: Ranking, n_events: int, beta: float) -> float:
+    """F-beta = (1 + b²) TP / (flagged + b² positives), van Rijsbergen (1979)."""
+    if n_events == 0:
+        return FLAG_ALL
+    f = (1 + beta**2) * side.true / (side.flagged + beta**2 * n_events)
+    return _threshold_at(side, int(np.flatnonzero(f >= f.max() - TIE)[0]))
+
+
+def _least_cost(
+    side: Ranking, event: NDArray[np.bool_], costs: list[list[float]]
+) -> float:
+    (spared, false), (missed, found) = costs
+    n_others = len(event) - int(event.sum())
+    false_alarms = side.flagged - side.true
+    total = spared * (n_others - false_alarms) + false * false_alarms
+    total = total + missed * (int(event.sum()) - side.true) + found * side.true
+    return _threshold_at(side, int(np.argmin(total)))
+
+
+def _assured(
+    kind: str,
+    target: float,
+    score: FloatArray,
+    event: NDArray[np.bool_],
+    group: NDArray[Any],
+) -> float:
+    """Return the threshold for a precision or a recall, or raise PolicyError."""
+    side = Ranking.of(score, event)
+    rows = np.flatnonzero(event) if kind == "recall" else np.arange(len(score))
+    rows = rows[_one_per_group(score[rows], group[rows])]
+
+    def find(s: FloatArray, y: NDArray[np.bool_], share: float) -> float | None:
+        if kind == "recall":
+            edge = _highest_recalling(s, share)
+            if edge is not None:
+                edge = min(edge, recalling(score[event], share))
+            return edge or None  # a score of 0 is never flagged
+        edges = _precise_edges(s, y, share)
+        kept = [e for e in edges if event[score >= e].mean() >= share]
+        return min(kept, default=None)
+
+    edge = find(score[rows], event[rows], target)
+    if edge is not None:
+        return _threshold_at(side, int(np.searchsorted(-side.values, -edge)) + 1)
+    for lower in np.arange(np.ceil(target * 100) - 1, 0, -1) / 100:
+        edge = find(score[rows], event[rows], lower)
+        if edge is not None:
+            flagged = score >= edge
+            other = "recall" if kind == "precision" else "precision"
+            total = flagged if kind == "recall" else event
+            reached = (flagged & event).sum() / total.sum()
+            raise PolicyError(
+                f"policy='{kind}>={target:g}' cannot be met: these {len(rows)} groups "
+                f"show no such {kind} at any threshold, with {CONFIDENCE:.0%} "
+                f"confidence. The highest that they show is {lower:.2f}, at a {other} "
+                f"of {reached:.2f}. Use '{kind}>={lower:.2f}' or less, or code more "
+                f"posts."
+            )
+    raise PolicyError(
+        f"policy='{kind}>={target:g}' cannot be met: these {len(rows)} groups show no "
+        f"{kind} at all with {CONFIDENCE:.0%} confidence. Code more posts, or use "
+        f"another policy."
+    )
+
+
+def _one_per_group(score: FloatArray, group: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the row with the middle score of each group."""
+    order = np.lexsort((score, group))
+    _, start, count = np.unique(group[order], return_index=True, return_counts=True)
+    middle: NDArray[np.intp] = order[start + (count - 1) // 2]
+    return middle
+
+
+def _precise_edges(
+    score: FloatArray, event: NDArray[np.bool_], target: float
+) -> list[float]:
+    """Return the scores that, as thresholds, assure the precision."""
+    side = Ranking.of(score, event)
+    level = 1.0 - CONFIDENCE
+    enough = int(np.ceil(np.log(level) / np.log(target)))  # to reject, if all are true
+    first = target ** (enough + 1)  # leaves a little for the later starts
+    cuts: list[int] = []
+    starts: list[int] = []
+    if side.flagged[-1] > enough:
+        enough += 1
+    n = enough
+    while n <= side.flagged[-1]:
+        cuts.append(int(np.searchsorted(side.flagged, n)))
+        if n >= 2 * (side.flagged[starts[-1]] if starts else 1):
+            starts.append(cuts[-1])
+        n = max(int(side.flagged[cuts[-1]]) + 1, int(n * _GROWTH))
+    shares = dict.fromkeys(starts[1:], (level - first) / max(len(starts) - 1, 1))
+    if starts:
+        shares[starts[0]] = first if len(starts) > 1 else level
+    found, carried = [], 0.0
+    for cut in cuts:
+        carried += shares.get(cut, 0.0)
+        n, true = int(side.flagged[cut]), int(side.true[cut])
+        if carried > 0 and binom.sf(true - 1, n, target) <= carried:
+            found.append(float(side.edge(cut)))
+        else:
+            carried = 0.0
+    return found
+
+
+def _highest_recalling(score: FloatArray, target: float) -> float | None:
+    """Return the largest score that, as threshold, assures the recall; None if none."""
+    n = len(score)
+    if n == 0:
+        return None
+    enough = int(binom.isf(1.0 - CONFIDENCE, n, target)) + 1
+    if enough > n:
+        return None
+    return float(np.sort(score)[n - enough])

@@ -1,0 +1,446 @@
+"""The search for alpha, beta, pooling and threshold on out-of-fold probabilities.
+
+No classifier is fitted here: a trial costs one fusion and one sort. Optuna samples the
+weight of the image, w = alpha / (1 + alpha), together with the pooling and, where there
+are several, the image branch. The best beta and threshold for them are then computed
+exactly (see :mod:`mmevent.rule.cuts`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmevent._common import shared_context
+from mmevent.exceptions import InputError
+from mmevent.rule.cuts import FLAG_ALL, TIE, Ranking, as_events, best_cuts
+from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.smoothing import BEST_THRESHOLD, smoothed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import optuna
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Search", "TuningResult", "cv_results", "rethreshold", "tune_rule"]
+
+MIN_PER_SIDE = 20
+_GREATEST_BOUND = 1e6
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of a search.
+
+    Parameters
+    ----------
+    criterion : {"smooth", "f1"}, default="smooth"
+        What is maximised: ``"f1"`` is F1 of the posts; ``"smooth"`` is F1 read off
+        their smoothed ROC curves, which depends less on single posts, see
+        :func:`mmevent.rule.smooth_threshold`.
+    n_trials : int, default=200
+        Number of Optuna's trials, including those of a study that is resumed.
+    alpha_bounds, beta_bounds : tuple of float, default=(0, 99) and (0.5, 2)
+        Both ends included.
+    storage : str, optuna.storages.BaseStorage or None, default=None
+        An Optuna storage that keeps the study and resumes it. The study's name is
+        a hash of the probabilities, the labels and the search space.
+    random_state : int or None, default=None
+        Seed of Optuna's sampler.
+    verbose : bool, default=False
+        Show a progress bar over the trials.
+
+    Examples
+    --------
+    >>> from mmevent.rule import Search
+    >>> Search(criterion="f1").n_trials
+    200
+    """
+
+    criterion: str = "smooth"
+    n_trials: int = 200
+    alpha_bounds: tuple[float, float] = (0.0, 99.0)
+    beta_bounds: tuple[float, float] = (0.5, 2.0)
+    storage: Any = None
+    random_state: int | None = None
+    verbose: bool = False
+
+    def check(self) -> None:
+        """Validate the settings; raise InputError for one that cannot be used."""
+        if self.criterion not in BEST_THRESHOLD:
+            raise InputError(
+                f"criterion={self.criterion!r} is not known: expected one of "
+                f"{', '.join(map(repr, BEST_THRESHOLD))}. Choose one of them."
+            )
+        if not isinstance(self.n_trials, (int, np.integer)) or self.n_trials < 1:
+            raise InputError(
+                f"n_trials={self.n_trials!r} is no number of trials: expected an "
+                f"integer of 1 or more. The default is 200."
+            )
+        _check_bounds("alpha_bounds", self.alpha_bounds, minimum=0.0)
+        _check_bounds("beta_bounds", self.beta_bounds, minimum=FLAG_ALL)
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """Result of a search.
+
+    Parameters
+    ----------
+    rule : Rule
+        The best parameters with their threshold.
+    f1 : float
+        F1 of the rule on the probabilities that chose it. It is too optimistic for new
+        posts, see :func:`mmevent.evaluate`.
+    beta_identified : bool
+        False where beta was fixed at 1, since the posts with images or those without
+        have fewer than 20 events or fewer than 20 other posts.
+    rules : list of Rule
+        The rule of each trial, in order.
+    values : list of float
+        The criterion's value of each trial: F1, or smoothed F1.
+    study : optuna.Study
+        The study that Optuna ran.
+
+    Examples
+    --------
+    >>> from mmevent.rule import Evidence, Search, tune_rule
+    >>> evidence = Evidence.from_images([0.9, 0.1], [0.8, 0.2], [0, 1])
+    >>> result = tune_rule(evidence, [1, 0], search=Search(n_trials=5))
+    >>> len(result.rules), result.beta_identified
+    (5, False)
+    """
+
+    rule: Rule
+    f1: float
+    beta_identified: bool
+    rules: list[Rule]
+    values: list[float]
+    study: optuna.Study
+
+
+def tune_rule(
+    evidence: Evidence,
+    y: ArrayLike,
+    *,
+    search: Search | None = None,
+) -> TuningResult:
+    """Find the alpha, beta, pooling and threshold with the highest (smoothed) F1.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Out-of-fold probabilities of `n_posts` posts.
+    y : array-like of shape (n_posts,)
+        True or 1 for an event, False or 0 for another post.
+    search : Search or None, default=None
+        Settings of the search; None for ``Search()``.
+
+    Returns
+    -------
+    TuningResult
+        Of trials whose values differ by less than 1e-12, the one with the smallest
+        alpha is taken, then the one with beta nearest 1, then ``max`` before ``mean``
+        before ``noisy-or``.
+
+    Raises
+    ------
+    InputError
+        If a setting of the search cannot be used, or `y` has another length or other
+        values.
+
+    Examples
+    --------
+    >>> from mmevent.rule import Evidence, Search, tune_rule
+    >>> evidence = Evidence.from_images([0.9, 0.6, 0.7, 0.1], [0.9, 0.8, 0.1, 0.2],
+    ...                                 [0, 1, 2, 3])
+    >>> search = Search(criterion="f1", n_trials=30, random_state=0)
+    >>> found = tune_rule(evidence, [1, 1, 0, 0], search=search)
+    >>> found.f1, found.rule.alpha < 1
+    (1.0, True)
+    """
+    search = search or Search()
+    search.check()
+    event = events_of(evidence, y)
+    space = Space.of(evidence, event, search)
+    study = run_study(space, search)
+    trials = [trial for trial in study.trials if trial.user_attrs]
+    rules = [Rule(**trial.user_attrs["rule"]) for trial in trials]
+    values = [float(trial.value or 0.0) for trial in trials]
+    rule = best_of(rules, values)
+    f1 = f1_of(rule.score(evidence) >= rule.threshold, event)
+    return TuningResult(rule, f1, space.beta_free, rules, values, study)
+
+
+def rethreshold(
+    rule: Rule, evidence: Evidence, event: ArrayLike, search: Search
+) -> Rule:
+    """Find the best threshold for a rule on other posts, without a search.
+
+    Parameters
+    ----------
+    rule : Rule
+        Its alpha, pooling and image branch stay as they are, and its beta as well
+        where these posts can identify beta, see :class:`TuningResult`; else beta is 1.
+    evidence : Evidence
+        Out-of-fold probabilities of `n_posts` posts.
+    event : array-like of shape (n_posts,)
+        True or 1 for an event, False or 0 for another post.
+    search : Search
+        Its criterion is used.
+
+    Returns
+    -------
+    Rule
+        The rule with its new threshold.
+
+    Raises
+    ------
+    InputError
+        If a setting of the search cannot be used, or the labels have another length or
+        other values.
+
+    Examples
+    --------
+    >>> from mmevent.rule import Evidence, Rule, Search, rethreshold
+    >>> evidence = Evidence.from_images([0.9, 0.6, 0.1], [], [])
+    >>> rule = Rule(alpha=0.0, beta=1.0, pool="max", threshold=0.9)
+    >>> rethreshold(rule, evidence, [1, 1, 0], Search()).threshold
+    0.35
+    """
+    search.check()
+    fixed = replace(
+        search,
+        alpha_bounds=(rule.alpha, rule.alpha),
+        beta_bounds=(rule.beta, rule.beta),
+    )
+    space = Space.of(evidence, events_of(evidence, event), fixed)
+    return space.best(space.weights[0], rule.image, rule.pool)[0]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The search space on given probabilities, and the best rule at each point of it.
+
+    `weights` are the bounds of the image's weight. `beta_free` says whether beta is
+    searched or fixed at 1.
+    """
+
+    evidence: Evidence
+    event: NDArray[np.bool_]
+    weights: tuple[float, float]
+    beta_bounds: tuple[float, float]
+    beta_free: bool
+    criterion: str
+
+    @classmethod
+    def of(cls, evidence: Evidence, event: NDArray[np.bool_], search: Search) -> Space:
+        """Return the space of a search on these posts."""
+        with_image = evidence.has_image
+        text_only = evidence.has_text & ~with_image
+        beta_free = all(
+            (side & label).sum() >= MIN_PER_SIDE
+            for side in (with_image, text_only)
+            for label in (event, ~event)
+        )
+        low, high = (a / (1.0 + a) for a in search.alpha_bounds)
+        if not (evidence.has_text & with_image).any():
+            high = low
+        return cls(
+            evidence,
+            event,
+            (low, high),
+            search.beta_bounds,
+            beta_free,
+            search.criterion,
+        )
+
+    @property
+    def branches(self) -> list[tuple[str, str]]:
+        """Pairs of an image branch and a pooling."""
+        return list(self.evidence.pooled)
+
+    @cached_property
+    def _sides(self) -> dict[str, tuple[Ranking, Evidence, NDArray[np.bool_]]]:
+        """For each image branch: the sorted posts without images, and those with.
+
+        One branch may have a probability for an image where another has none.
+        """
+        sides = {}
+        for (name, _), p_image in self.evidence.pooled.items():
+            if name not in sides:
+                rows = ~np.isnan(p_image)
+                p_text = np.nan_to_num(self.evidence.p_text[~rows])
+                text = self._counted(Ranking.of(p_text, self.event[~rows]))
+                sides[name] = (text, self.evidence.take(rows), self.event[rows])
+        return sides
+
+    def _counted(self, side: Ranking) -> Ranking:
+        """Return a side with its counts smoothed if the criterion asks for it."""
+        return smoothed(side) if self.criterion == "smooth" else side
+
+    def best(self, weight: float, image: str, pool: str) -> tuple[Rule, float]:
+        """Return the best rule for a weight, image branch and pooling, and its F1."""
+        rule = Rule(float(weight / (1.0 - weight)), 1.0, pool, FLAG_ALL, image)
+        if not self.beta_free:
+            score = rule.score(self.evidence)
+            threshold, f1 = BEST_THRESHOLD[self.criterion](score, self.event)
+            return replace(rule, threshold=threshold), f1
+        text, with_image, event = self._sides[image]
+        fused = self._counted(Ranking.of(rule.score(with_image), event))
+        beta, threshold, f1 = best_cuts(
+            text, fused, int(self.event.sum()), self.beta_bounds
+        )
+        return replace(rule, beta=beta, threshold=threshold), f1
+
+    def name(self) -> str:
+        """Name of the study: a hash of the probabilities and the search space."""
+        space = [
+            *(self.weights, self.beta_bounds, self.beta_free, self.branches),
+            self.criterion,
+        ]
+        digest = hashlib.sha256(json.dumps(space).encode())
+        evidence = self.evidence
+        for values in (evidence.p_text, self.event, *evidence.pooled.values()):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return f"mmevent-{digest.hexdigest()[:16]}"
+
+
+def run_study(space: Space, search: Search) -> optuna.Study:
+    """Run an Optuna study, or resume it, until it has the number of trials asked for.
+
+    The first trials are text alone, equal weights and images alone, with each image
+    branch and pooling.
+    """
+    import optuna
+
+    low, high = space.weights
+    choices = [json.dumps(key) for key in space.branches]
+
+    def objective(trial: optuna.Trial) -> float:
+        weight = trial.suggest_float("weight", low, high)
+        image, pool = json.loads(trial.suggest_categorical("branch", choices))
+        rule, f1 = space.best(weight, image, pool)
+        trial.set_user_attr("rule", asdict(rule))
+        return f1
+
+    with _quiet_optuna():
+        study = optuna.create_study(
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=search.random_state),
+            storage=search.storage,
+            study_name=space.name(),
+            load_if_exists=True,
+        )
+        if not study.trials:
+            for weight in sorted({low, float(np.clip(0.5, low, high)), high}):
+                for choice in choices:
+                    study.enqueue_trial({"weight": weight, "branch": choice})
+        single = low == high and len(choices) == 1
+        done = sum(bool(trial.user_attrs) for trial in study.trials)
+        study.optimize(
+            objective,
+            n_trials=max((1 if single else search.n_trials) - done, 0),
+            show_progress_bar=search.verbose,
+        )
+    return study
+
+
+@shared_context
+def _quiet_optuna() -> Iterator[None]:
+    """Let Optuna log warnings only."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def trials_frame(result: TuningResult) -> pd.DataFrame:
+    """Return a table of the trials, one row per trial."""
+    import pandas as pd
+
+    frame = pd.DataFrame([asdict(rule) for rule in result.rules])
+    frame.insert(0, "trial", np.arange(len(frame)))
+    return frame.assign(value=result.values)
+
+
+def cv_results(
+    result: TuningResult, evidence: Evidence, y: ArrayLike, fold: NDArray[np.intp]
+) -> dict[str, Any]:
+    """Return the trials in the layout of scikit-learn's ``cv_results_``.
+
+    The score of a split is F1 of its posts at the trial's threshold, which is one for
+    all splits.
+    """
+    event = events_of(evidence, y)
+    names = ("alpha", "beta", "pool", "image")
+    params = [{name: getattr(rule, name) for name in names} for rule in result.rules]
+    splits = np.unique(fold[fold >= 0])
+    per_split = np.empty((len(params), len(splits)))
+    for i, rule in enumerate(result.rules):
+        flagged = rule.score(evidence) >= rule.threshold
+        for j, split in enumerate(splits):
+            rows = fold == split
+            per_split[i, j] = f1_of(flagged[rows], event[rows])
+    results: dict[str, Any] = {"params": params}
+    results |= {
+        f"param_{name}": np.ma.MaskedArray([p[name] for p in params]) for name in names
+    }
+    results |= {f"split{j}_test_score": per_split[:, j] for j in range(len(splits))}
+    results["mean_test_score"] = per_split.mean(axis=1)
+    results["std_test_score"] = per_split.std(axis=1)
+    order = np.unique(-results["mean_test_score"], return_inverse=True)[1]
+    results["rank_test_score"] = (
+        np.searchsorted(np.sort(order), order, side="left") + 1
+    ).astype(np.int32)
+    return results
+
+
+def f1_of(flagged: NDArray[np.bool_], event: NDArray[np.bool_]) -> float:
+    """F1 = 2 TP / (flagged + events); 0 where there are neither."""
+    total = int(flagged.sum()) + int(event.sum())
+    return 2.0 * int((flagged & event).sum()) / total if total else 0.0
+
+
+def best_of(rules: list[Rule], values: list[float]) -> Rule:
+    """Return the preferred one of the rules with the highest value."""
+    ties = [
+        rule for rule, f1 in zip(rules, values, strict=True) if f1 >= max(values) - TIE
+    ]
+    return min(ties, key=Rule.preference)
+
+
+def events_of(evidence: Evidence, y: ArrayLike) -> NDArray[np.bool_]:
+    """Return validated labels, one for each post of the evidence."""
+    event = as_events(y)
+    if event.shape != (len(evidence),):
+        raise InputError(
+            f"y does not fit the probabilities: expected one label for each of "
+            f"{len(evidence)} posts, got shape {event.shape}. Pass both of the same "
+            f"posts."
+        )
+    return event
+
+
+def _check_bounds(name: str, bounds: tuple[float, float], *, minimum: float) -> None:
+    sign = "0 or greater" if minimum == 0.0 else "greater than 0"
+    try:
+        low, high = (float(bound) for bound in bounds)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not minimum <= low <= high <= _GREATEST_BOUND:
+        raise InputError(
+            f"{name}={bounds!r} bounds nothing: expected two numbers, {sign}, up to "
+            f"{_GREATEST_BOUND:.0e}, the smaller first. Pass another pair."
+        )

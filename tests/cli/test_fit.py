@@ -1,0 +1,326 @@
+"""`mmevent fit`: what it prints and writes, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result
+
+import mmevent
+from mmevent.posts import read_table, write_table
+
+Command = Callable[..., Any]
+
+
+def test_fit_prints_the_estimate_and_the_rule_in_words(
+    fitted: tuple[Path, Result],
+) -> None:
+    folder, result = fitted
+    out = result.stdout
+    assert "Estimate by nested cross-validation\n200 posts, 60 events" in out
+    assert [line.split()[0] for line in out.splitlines() if "fused " in line]
+    for name in ("alpha", "beta", "pool", "threshold"):
+        assert f"\n  {name} " in out
+    assert "a post is an event where its score reaches it" in out
+    assert result.stderr == f"Model written to {folder}\n"
+
+
+def test_fit_prints_nothing_wider_than_a_hundred_columns(
+    fitted: tuple[Path, Result],
+) -> None:
+    assert max(map(len, fitted[1].stdout.splitlines())) <= 100
+
+
+def test_fit_remembers_what_evaluate_and_predict_need(model: Path) -> None:
+    loaded = mmevent.load(model)
+    assert loaded.label_name_ == "event"
+    assert loaded.random_state == 0
+    assert not loaded.verbose
+    assert not loaded.text_.verbose
+    assert not loaded.text_.encoder_.verbose
+
+
+def test_a_fit_can_be_repeated(
+    done: Command,
+    quick: list[str],
+    fitted: tuple[Path, Result],
+    coded: Path,
+    models: list[str],
+    tmp_path: Path,
+) -> None:
+    again = done(
+        "fit", coded, "--label", "event", *models, *quick, "-o", tmp_path / "model"
+    )
+    assert again.stdout == fitted[1].stdout
+
+
+def test_every_option_of_fit_reaches_the_detector(
+    done: Command,
+    changed: Callable[..., Path],
+    coded: Path,
+    models: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[mmevent.EventDetector] = []
+    monkeypatch.setattr(
+        "mmevent.cli.fit.fit_and_save",
+        lambda detector, *rest, **other: made.append(detector),
+    )
+    names = {"text": "t", "images": "i", "id": "n", "created_at": "c", "group": "g"}
+    table = read_table(coded).rename(columns=names)
+    table["code"] = np.where(table["event"] == 1, "no", "yes")
+    path = tmp_path / "posts.jsonl"
+    write_table(table, path)
+    words = "--text-column t --images-column i --id-column n --created-at-column c"
+    words += (
+        " --group g --positive no --cv 3 --inner-cv 4 --forward-in-time --pool mean"
+    )
+    words += " --estimate none --criterion f1 --n-trials 7 --seed 8 --jobs 2"
+    words += " --allow-outside-root --local-files-only"
+    words += " --train-text all --train-image 2 --epochs 3"
+    words += " --device cpu --dtype float32 --backend openvino --batch-size 9"
+    words += " --policy fbeta=2 --calibration isotonic --second-stage auto"
+    root = ["--image-root", coded.parent, "-o", tmp_path / "model"]
+    done("fit", path, "--label", "code", *models, *words.split(), *root)
+    found = made[0].get_params(deep=False)
+    encoders = {
+        "device": "cpu",
+        "dtype": "float32",
+        "backend": "openvino",
+        "batch_size": 9,
+        "local_files_only": True,
+    }
+    text, image = found.pop("text"), found.pop("image")
+    for branch, plain, encoder, train in (
+        (text, mmevent.TextClassifier(), mmevent.TextEncoder(models[1]), "all"),
+        (image, mmevent.ImageClassifier(), mmevent.ImageEncoder(models[3]), 2),
+    ):
+        given = {"train": train, "n_epochs": 3, "random_state": 8}
+        expected = plain.get_params(deep=False) | given
+        assert branch.get_params(deep=False) | {"encoder": None} == (
+            expected | {"encoder": None}
+        )
+        assert type(branch.encoder) is type(encoder)
+        assert branch.encoder.get_params() == encoder.get_params() | encoders
+    assert found.pop("cv").n_splits == 3
+    given = {
+        "columns": names,
+        "image_root": coded.parent,
+        "allow_outside_root": True,
+        "inner_cv": 4,
+        "pool": "mean",
+        "criterion": "f1",
+        "n_trials": 7,
+        "estimate": None,
+        "policy": "fbeta=2",
+        "calibration": "isotonic",
+        "second_stage": "auto",
+        "pos_label": "no",
+        "n_jobs": 2,
+        "random_state": 8,
+    }
+    assert found | given == found
+    defaults = mmevent.EventDetector().get_params(deep=False)
+    assert all(found[name] == defaults[name] for name in found.keys() - given)
+
+
+@pytest.mark.parametrize(
+    ("off", "said"),
+    [("--text", "Images only"), ("--image", "Text only")],
+    ids=["no text", "no image"],
+)
+def test_a_side_can_be_switched_off(
+    done: Command,
+    quick: list[str],
+    off: str,
+    said: str,
+    coded: Path,
+    models: list[str],
+    tmp_path: Path,
+) -> None:
+    chosen = [*models, off, "none", *quick, "--estimate", "none", "--quiet"]
+    folder = tmp_path / "model"
+    result = done("fit", coded, "--label", "event", *chosen, "-o", folder)
+    assert said in result.stdout
+    assert "alpha" not in result.stdout
+    assert "Estimate" not in result.stdout
+    assert result.stderr == ""
+    out = tmp_path / "audit.csv"
+    done("predict", folder, coded, "-o", out)
+    assert set(read_table(out)["rule"]) == {said.split()[0].lower().rstrip("s"), "none"}
+
+
+def test_two_stages_with_labels_of_the_first(
+    done: Command,
+    refused: Command,
+    quick: list[str],
+    changed: Callable[..., Path],
+    tiny_text_model: str,
+    tmp_path: Path,
+) -> None:
+    path = changed(stage1=lambda t: t["event"].where(t.index % 3 > 0))
+    models = ["--text", tiny_text_model, "--image", "none"]
+    stages = ["--second-stage", "on", "--stage1-label", "stage1"]
+    folder = tmp_path / "model"
+    out = done(
+        "fit", path, "--label", "event", *models, *quick, *stages, "-o", folder
+    ).stdout
+    assert "both stages" in out
+    assert "from this score on stage 2 judges a post" in out
+    line = refused("evaluate", folder, path)
+    assert "not those of the training" in line
+    assert "both stages" in done("evaluate", folder, path, *stages[2:]).stdout
+    line = refused(
+        "fit", path, "--label", "event", *models, *stages[2:], "-o", tmp_path / "other"
+    )
+    assert "y_stage1 is for two stages" in line
+
+
+def test_all_images_broken_is_a_warning_in_one_line(
+    done: Command, quick: list[str], coded: Path, models: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "posts.csv"  # no pictures beside it
+    shutil.copy(coded, path)
+    words = [*models, *quick, "--estimate", "none", "-o", tmp_path / "model"]
+    result = done("fit", path, "--label", "event", *words)
+    first, *rest = result.stderr.splitlines()
+    assert first.startswith("Warning: none of the ")
+    assert "missing file" in first
+    assert "text only" in first
+    assert len(rest) == 1
+    assert "Text only" in result.stdout
+
+
+BAD_FITS: dict[str, tuple[list[str], str]] = {
+    "label": (["--label", "protest"], "no column 'protest'.*'event'.*Correct --label"),
+    "text column": (["--text-column", "tweet"], "no column 'tweet'.*--text-column"),
+    "group": (["--group", "event_id"], "no column 'event_id'.*Correct --group"),
+    "positive": (["--positive", "yes"], "--positive yes is no label.*0, 1"),
+    "folds": (["--cv", "100"], "cv=100 folds are too many.*Lower cv"),
+    "one fold": (["--cv", "1"], "cv=1 makes no folds"),
+    "folder name": (["--image", "./nothing"], "folder './nothing' does not exist"),
+    "image root": (["--image-root", "nowhere"], "'nowhere' is not an existing folder"),
+    "both off": (["--text", "none", "--image", "none"], "nothing to learn from"),
+    "bad pool": (["--pool", "sum"], "--pool.*'sum'.*See 'mmevent fit --help'"),
+    "seed": (["--seed", "-1"], "expected 0 to 4294967295, got -1"),
+    "trials": (["--n-trials", "many"], "--n-trials.*'many' is not a valid integer"),
+    "no folder": (["-o", "no/such/model"], "no/such' does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FITS, ids=str)
+def test_fit_refuses_in_one_line_and_writes_nothing(
+    refused: Command,
+    case: str,
+    coded: Path,
+    models: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words, message = BAD_FITS[case]
+    line = refused("fit", coded, "--label", "event", *models, "-o", "model", *words)
+    assert re.search(message, line), line
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_model_that_cannot_be_fetched_is_exit_code_1(
+    refused: Command, coded: Path, models: list[str], tmp_path: Path
+) -> None:
+    words = [*models, "--text", "nobody/nothing", "--local-files-only"]
+    out = ["-o", tmp_path / "model"]
+    line = refused("fit", coded, "--label", "event", *words, *out, code=1)
+    assert re.search("'nobody/nothing' is not available.*hf download", line)
+    assert os.listdir(tmp_path) == []
+
+
+BAD_LABELS: dict[str, tuple[Any, str]] = {
+    "one class": (1, "'code', y has 1 classes"),
+    "three classes": (lambda t: t.index % 3, "'code', y has 3 classes"),
+    "missing": (
+        lambda t: t["event"].astype(object).where(t.index > 2, None),
+        "y has missing labels.*3 of 200",
+    ),
+    "strings": (
+        lambda t: t["event"].map({0: "no", 1: "yes"}),
+        "does not say which label is an event.*--positive no, or --positive yes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS, ids=str)
+def test_fit_refuses_labels(
+    refused: Command,
+    case: str,
+    changed: Callable[..., Path],
+    models: list[str],
+    tmp_path: Path,
+) -> None:
+    code, message = BAD_LABELS[case]
+    path = changed(code=code)
+    out = tmp_path / "model"
+    line = refused("fit", path, "--label", "code", *models, "-o", out)
+    assert re.search(message, line), line
+    assert not out.exists()
+
+
+def test_forward_in_time_needs_times_that_parse(
+    refused: Command, changed: Callable[..., Path], models: list[str], tmp_path: Path
+) -> None:
+    words = [*models, "--forward-in-time", "-o", tmp_path / "model"]
+    path = changed(created_at="03/09/2024")
+    line = refused("fit", path, "--label", "event", *words)
+    assert "created_at of 200 of 200 posts" in line
+    words += ["--created-at-column", "time"]
+    line = refused("fit", path, "--label", "event", *words)
+    assert "no column 'time'" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("posts.csv", b"", "is empty"),
+        ("posts.csv", b"text,event\n", "no posts to read"),
+        (
+            "posts.csv",
+            "text,event\ncaf\u00e9,1\n".encode("latin-1"),
+            "another encoding",
+        ),
+        ("posts.csv", b"a,event\n1,1\n2,0\n", "neither a column 'text' nor 'images'"),
+        ("posts.csv", b"id,text,event\n1,a,1\n1,b,0\n", "1 ids occur more than once"),
+        ("posts.csv", b'text,event\na,1,"b\n', "not well formed"),
+        ("posts.jsonl", b'{"text": "a", "event": 1}\n[1, 2]\n', "line 2, which is a"),
+        ("posts.xlsx", b"PK", "no suffix that names a kind of table"),
+    ],
+    ids=[
+        "empty",
+        "no posts",
+        "encoding",
+        "no posts' columns",
+        "duplicate ids",
+        "malformed",
+        "not a mapping",
+        "suffix",
+    ],
+)
+def test_fit_refuses_tables(
+    refused: Command,
+    name: str,
+    content: bytes,
+    message: str,
+    models: list[str],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    line = refused("fit", path, "--label", "event", *models, "-o", tmp_path / "model")
+    assert message in line
+    assert os.listdir(tmp_path) == [name]

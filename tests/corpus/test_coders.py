@@ -1,0 +1,100 @@
+"""Coders: how far they agree, and where they do not."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from mmevent.corpus.coders import agreement
+from mmevent.exceptions import InputError, MissingPackageError
+
+
+def codings(n: int = 200, wrong: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """Give the labels of two coders, of whom the second errs at random."""
+    rng = np.random.default_rng(seed)
+    one = (rng.random(n) < 0.3).astype(int)
+    other = np.where(rng.random(n) < wrong, 1 - one, one)
+    return pd.DataFrame(
+        {
+            "id": np.tile(np.arange(n), 2),
+            "coder": np.repeat(["Ann", "Ben"], n),
+            "event": np.r_[one, other],
+        }
+    )
+
+
+def test_kappa_is_that_of_scikit_learn_and_alpha_is_near() -> None:
+    coded = codings()
+    found = agreement(coded, "event", coder="coder")
+    alpha, kappa = found.table.itertuples()
+    halves = coded["event"].to_numpy().reshape(2, -1)
+    assert kappa.value == pytest.approx(cohen_kappa_score(*halves))
+    assert alpha.value == pytest.approx(kappa.value, abs=0.01)
+    assert alpha.low < alpha.value < alpha.high
+    assert kappa.agreed == (halves[0] == halves[1]).mean()
+    assert len(found.disagreements) == (halves[0] != halves[1]).sum()
+    assert found.disagreements.columns.tolist() == ["id", "Ann", "Ben"]
+    assert "posts to adjudicate" in str(found)
+
+
+def test_alpha_is_that_of_a_textbook() -> None:
+    # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", part C.
+    rows = {
+        "A": [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
+        "B": [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],
+        "C": [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
+        "D": [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
+    }
+    coded = pd.DataFrame(rows).rename_axis("id").reset_index()
+    coded = coded.melt("id", var_name="coder", value_name="code")
+    found = agreement(coded, "code", coder="coder").table
+    assert found["value"][0] == pytest.approx(0.743, abs=5e-4)
+    assert len(found) == 1 + 6
+
+
+def test_words_can_be_labels() -> None:
+    coded = codings()
+    words = coded.assign(event=np.where(coded["event"] == 1, "protest", "other"))
+    one, other = (agreement(c, "event", coder="coder") for c in (coded, words))
+    pd.testing.assert_frame_equal(one.table, other.table)
+
+
+def test_one_label_leaves_nothing_to_measure() -> None:
+    found = agreement(codings().assign(event=0), "event", coder="coder")
+    assert found.table["value"].isna().all()
+    assert (found.table["agreed"] == 1).all()
+    assert "undefined: one label" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.drop(columns="coder"), "have no column 'coder'"),
+        (
+            lambda c: c.assign(event=c["event"].where(c["coder"] == "Ann")),
+            "nothing.*Ben",
+        ),
+        (lambda c: c.assign(event=c["event"] * 2), r"not of the scheme.*got \[2\]"),
+        (lambda c: pd.concat([c, c[:3]]), "3 posts are coded twice by one coder"),
+        (
+            lambda c: c.assign(coder=c["coder"].where(c["id"] > 2)),
+            "6 rows have no coder: .*'coder'",
+        ),
+        (lambda c: c.assign(id=np.arange(len(c))), "no post was coded by two coders"),
+    ],
+    ids=["column", "idle", "scheme", "twice", "nobody", "apart"],
+)
+def test_codings_that_cannot_be_compared(change: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        agreement(change(codings()), "event", coder="coder", labels=[0, 1])
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "krippendorff", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "mmevent\[coders\]"'):
+        agreement(codings(), "event", coder="coder")

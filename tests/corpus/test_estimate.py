@@ -1,0 +1,225 @@
+"""Estimates of a corpus from a coded sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from mmevent.corpus.estimate import estimate_corpus
+from mmevent.corpus.sampling import draw_sample
+from mmevent.exceptions import InputError
+
+
+def make(
+    n: int = 2000, *, prevalence: float = 0.1, seed: int = 0
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Give predictions of a corpus, and which of its posts are events."""
+    rng = np.random.default_rng(seed)
+    event = rng.random(n) < prevalence
+    score = 1 / (1 + np.exp(3 - rng.normal(3.0 * event)))
+    audit = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "score": score})
+    audit["margin"] = score - np.quantile(score, 1 - prevalence)
+    audit["country"] = np.where(rng.random(n) < 0.3, "A", "B")
+    audit["created_at"] = np.where(rng.random(n) < 0.5, "2024-01-05", "2024-02-07")
+    return audit, pd.Series(event, index=audit["id"])
+
+
+def coded(audit: pd.DataFrame, event: pd.Series, n: int, seed: int = 0) -> pd.DataFrame:
+    sample = draw_sample(audit, n, random_state=seed)
+    return sample.assign(event=event[sample["id"]].to_numpy() * 1)
+
+
+def truth(audit: pd.DataFrame, event: pd.Series) -> dict[str, float]:
+    y, flagged = event.to_numpy(), audit["margin"].to_numpy() >= 0
+    found = (y & flagged).sum()
+    return {
+        "n_events": y.sum(),
+        "precision": found / flagged.sum(),
+        "recall": found / y.sum(),
+        "f1": 2 * found / (flagged.sum() + y.sum()),
+    }
+
+
+def test_training_posts_are_left_out() -> None:
+    audit, event = make()
+    audit["seen_in_training"] = np.arange(2000) < 500
+    sample = coded(audit, event, 200)
+    assert not sample["id"].isin(audit["id"][:500]).any()
+    found = estimate_corpus(audit, sample, "event")
+    assert found.n_posts == 1500
+    assert "500 posts that share a text or an image" in found.notes[0]
+
+
+def test_a_whole_corpus_that_is_coded_is_known() -> None:
+    audit, event = make(300)
+    found = estimate_corpus(audit, coded(audit, event, 300), "event").table
+    for row in found.itertuples():
+        expected = truth(audit, event)[row.figure]
+        assert_allclose([row.value, row.low, row.high], expected, atol=1e-9)
+
+
+def test_estimates_cover_what_is_true() -> None:
+    hits: dict[str, list[bool]] = {}
+    for seed in range(60):
+        audit, event = make(3000, prevalence=0.03, seed=seed)
+        found = estimate_corpus(audit, coded(audit, event, 200, seed), "event").table
+        for row in found.itertuples():
+            value = truth(audit, event)[row.figure]
+            hits.setdefault(row.figure, []).append(row.low <= value <= row.high)
+    assert all(np.mean(hit) >= 0.9 for hit in hits.values())
+
+
+def test_estimates_are_unbiased() -> None:
+    audit, event = make(1000)
+    values = [
+        estimate_corpus(audit, coded(audit, event, 150, seed), "event").table["value"][
+            0
+        ]
+        for seed in range(200)
+    ]
+    error = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values) - event.sum()) < 3 * error
+
+
+def test_no_event_in_the_sample_is_no_proof_that_there_is_none() -> None:
+    audit, event = make()
+    found = estimate_corpus(audit, coded(audit, event & False, 200), "event")
+    table = found.table.set_index("figure")
+    assert table.loc["n_events", "value"] == 0
+    assert table.loc["n_events", "high"] > 50
+    assert np.isnan(table.loc["recall", "value"])
+    assert "– [0.00, 1.00]" in str(found)
+    assert np.isnan(found.effective_sample_size)
+    assert '"effective_sample_size": null' in found.to_json()
+
+
+def test_figures_of_groups_and_months() -> None:
+    audit, event = make()
+    sample = coded(audit, event, 400)
+    found = estimate_corpus(audit, sample, "event", by="country", period="month").table
+    events = found[found["figure"] == "n_events"].set_index("group")["value"]
+    assert_allclose(
+        events["country: A"] + events["country: B"], events["all"], rtol=0.2
+    )
+    assert_allclose(events["2024-01"] + events["2024-02"], events["all"], rtol=0.2)
+    defined = found.dropna()
+    assert (defined["low"] <= defined["value"]).all()
+    assert (defined["value"] <= defined["high"]).all()
+
+
+def test_intervals_of_groups_cover() -> None:
+    hits: dict[str, list[bool]] = {}
+    for seed in range(40):
+        audit, event = make(3000, prevalence=0.05, seed=seed)
+        sample = coded(audit, event, 300, seed)
+        found = estimate_corpus(audit, sample, "event", by="country").table
+        inside = audit["country"] == "A"
+        true = truth(audit[inside], event[audit["id"][inside]])
+        for row in found[found["group"] == "country: A"].itertuples():
+            hits.setdefault(row.figure, []).append(
+                row.low - 1e-9 <= true[row.figure] <= row.high + 1e-9
+            )
+    assert all(np.mean(hit) >= 0.9 for hit in hits.values())
+
+
+def test_a_group_without_coded_posts_has_a_dash() -> None:
+    audit, event = make()
+    sample = coded(audit, event, 100)
+    place = audit["id"].isin(sample["id"])
+    audit["country"] = np.where(place, "A", "B")
+    found = estimate_corpus(audit, sample, "event", by="country")
+    row = found.table[found.table["group"] == "country: B"].set_index("figure")
+    assert np.isnan(row.loc["precision", "value"])
+    assert row.loc["recall", ["low", "high"]].tolist() == [0, 1]
+
+
+def test_a_time_that_is_missing_is_said() -> None:
+    audit, event = make()
+    audit.loc[3, "created_at"] = None
+    with pytest.raises(InputError, match="created_at"):
+        estimate_corpus(audit, coded(audit, event, 200), "event", period="month")
+
+
+def test_predictions_that_tell_are_worth_more_posts() -> None:
+    audit, event = make()
+    telling = estimate_corpus(audit, coded(audit, event, 300), "event")
+    blind = audit.assign(score=np.random.default_rng(0).random(2000))
+    blind["margin"] = blind["score"] - 0.9
+    guessed = estimate_corpus(blind, coded(blind, event, 300), "event")
+    assert telling.effective_sample_size > 1.3 * guessed.effective_sample_size
+
+
+def test_the_mean_of_several_codings_counts() -> None:
+    audit, event = make()
+    one = coded(audit, event, 200)
+    twice = pd.concat([one, one.assign(event=1 - one["event"])])
+    found = estimate_corpus(audit, twice, "event")
+    assert found.n_coded == 200
+    assert found.table["value"][0] == pytest.approx(1000)
+
+
+def test_figures_print_and_come_as_json() -> None:
+    audit, event = make()
+    found = estimate_corpus(audit, coded(audit, event, 200), "event", by="country")
+    assert "2,000 posts, 200 flagged, 200 coded by hand" in str(found)
+    assert '"figure": "n_events"' in found.to_json()
+
+
+def without_a_row(sample: pd.DataFrame) -> pd.DataFrame:
+    return sample.iloc[1:]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.drop(columns="event"), "has no column 'event'"),
+        (lambda s: s.drop(columns="inclusion_probability"), "'inclusion_probability'"),
+        (lambda s: s.drop(columns="stratum"), "Code what mmevent sample drew"),
+        (lambda s: s.assign(id="x" + s["id"]), "200 coded posts are not in the pred"),
+        (lambda s: s.assign(event=s["event"] + 1), "other labels than 0 and 1 in"),
+        (lambda s: s.assign(event="yes"), r"got \['yes'\]"),
+        (lambda s: s.assign(stratum=0), "drawn from other predictions"),
+        (without_a_row, "the sample is not whole"),
+        (lambda s: s[s["stratum"] < 3], "the sample is not whole"),
+        (lambda s: s.assign(event=s["event"].where(s.index > 2)), "3 posts of the sam"),
+    ],
+    ids=[
+        *(
+            "label",
+            "probability",
+            "stratum",
+            "ids",
+            "two",
+            "words",
+            "strata",
+            "part",
+            "low",
+        ),
+        "missing",
+    ],
+)
+def test_a_sample_that_does_not_fit(change: Any, message: str) -> None:
+    audit, event = make()
+    with pytest.raises(InputError, match=message):
+        estimate_corpus(audit, change(coded(audit, event, 200)), "event")
+
+
+def test_a_coded_training_post_is_refused() -> None:
+    audit, event = make()
+    sample = coded(audit, event, 200)
+    audit["seen_in_training"] = audit["id"].isin(sample["id"][:7])
+    with pytest.raises(InputError, match="7 of which were seen in training"):
+        estimate_corpus(audit, sample, "event")
+
+
+def test_columns_and_periods_that_are_not_there() -> None:
+    audit, event = make()
+    sample = coded(audit, event, 200)
+    with pytest.raises(InputError, match="'city'.*its --keep copies"):
+        estimate_corpus(audit, sample, "event", by="city")
+    with pytest.raises(InputError, match="period='hour' is not known"):
+        estimate_corpus(audit, sample, "event", period="hour")
