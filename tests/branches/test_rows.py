@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import FunctionTransformer
 
 from mmevent import TextClassifier
+from mmevent.branches.rows import joined_groups
 from mmevent.exceptions import InputError
 
 Y = np.arange(60) % 2
@@ -77,6 +78,9 @@ def test_a_missing_group_is_linked_to_nothing(
 ) -> None:
     groups = pd.Series(["a", "b", None, None, *range(56)], dtype=object)
     TextClassifier(tiny_text_model).fit(texts, Y, groups=groups)
+    joined = joined_groups(texts, groups.to_numpy(), np.arange(60))
+    assert joined[2] != joined[3]
+    assert len(np.unique(joined)) == len({*texts})
 
 
 def test_a_weight_must_be_a_number(tiny_text_model: str, texts: list[str]) -> None:

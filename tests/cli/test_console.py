@@ -117,7 +117,10 @@ def test_every_error_that_mmevent_raises_has_an_exit_code() -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (optuna.exceptions.StorageInternalError("locked\nby others"), "locked by"),
+        (
+            optuna.exceptions.StorageInternalError("locked\nby others"),
+            "locked by others",
+        ),
         (MemoryError(), "the work ended with MemoryError."),
     ],
     ids=["a study's storage", "memory"],

@@ -645,8 +645,18 @@ def test_a_backend_that_is_not_used_is_logged(
 
 
 def test_nothing_is_logged_to_a_handler_of_ours() -> None:
-    for name in ("mmevent", "mmevent.encoders", "mmevent.encoders.views"):
-        assert logging.getLogger(name).handlers == []
+    # In a new process, since a page of the documentation sets the level in this one.
+    code = """
+import logging
+import mmevent.encoders.views
+names = ("mmevent", "mmevent.encoders", "mmevent.encoders.views")
+loggers = [logging.getLogger(name) for name in names]
+print([(one.handlers, one.level) for one in loggers])
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "[([], 0), ([], 0), ([], 0)]\n"
 
 
 # Settings of the whole process
