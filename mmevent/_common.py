@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import sys
 import threading
-import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -91,7 +90,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
     Where anything fails, the other file stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         yield temporary
         temporary.replace(path)
@@ -101,6 +100,8 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 def json_hash(value: object) -> str:
     """Return the SHA-256 of a value's canonical JSON."""
+    import hashlib  # loads OpenSSL, which `mmevent --help` need not wait for
+
     text = json.dumps(value, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
