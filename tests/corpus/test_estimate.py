@@ -64,7 +64,7 @@ def test_a_whole_corpus_that_is_coded_is_known() -> None:
 
 def test_estimates_cover_what_is_true() -> None:
     hits: dict[str, list[bool]] = {}
-    for seed in range(60):
+    for seed in range(40):
         audit, event = make(3000, prevalence=0.03, seed=seed)
         found = estimate_corpus(audit, coded(audit, event, 200, seed), "event").table
         for row in found.itertuples():
@@ -79,7 +79,7 @@ def test_estimates_are_unbiased() -> None:
         estimate_corpus(audit, coded(audit, event, 150, seed), "event").table["value"][
             0
         ]
-        for seed in range(200)
+        for seed in range(60)
     ]
     error = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values) - event.sum()) < 3 * error

@@ -46,10 +46,14 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("last", [True, False], ids=["last", "first"])
 @pytest.mark.parametrize(
-    ("kind", "as_object"),
-    [*((kind, False) for kind in LABELS), ("bool", True), ("str", True)],
+    ("kind", "as_object", "last"),
+    [
+        *((kind, False, True) for kind in LABELS),
+        ("bool", True, False),
+        ("int", False, False),
+        ("str", True, False),
+    ],
 )
 def test_labels_of_any_type_come_back(
     settings: dict[str, Any],
