@@ -81,14 +81,16 @@ class Slices:
 
 
 def check_by(posts: Any, by: Sequence[str]) -> None:
-    """Validate `by`: the posts must have these columns."""
-    came = to_frame(posts, list(by))[1]
+    """Validate `by`: the posts must have these columns, and no lists in them."""
+    frame, came = to_frame(posts, list(by))
     missing = [name for name in by if name not in came]
     if missing:
         raise InputError(
             f"by={list(by)!r} names columns that posts do not have: expected some "
             f"of {listed(came)}, got {listed(missing)}. Correct the names."
         )
+    for name in by:
+        _frequent(column(frame, name))
 
 
 def _numbers(n_images: IntArray) -> NDArray[Any]:
