@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import re
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -15,7 +18,7 @@ from mmevent.cli.shared import show_bars
 from mmevent.exceptions import InputError, MmeventError, MmeventWarning, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import pandas as pd
@@ -31,6 +34,8 @@ _OF_LIBRARIES = {
     "sqlalchemy.exc": "SQLAlchemyError",  # the same
     "torch": "AcceleratorError",  # a device
 }
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CLOSED = (errno.EPIPE, errno.EINVAL)  # a closed pipe; EINVAL is that of Windows
 _CACHE = "MMEVENT_CACHE"  # as in mmevent.encoders, which a help text must not import
 
 
@@ -60,6 +65,8 @@ class OneLineGroup(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run a command and exit with the code that `exit_code` gives its error."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # help texts, of which click cares
         try:
             code = super().main(*args, **kwargs | {"standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as error:
@@ -69,6 +76,8 @@ class OneLineGroup(click.Group):
             _complain("interrupted.")
             code = INTERRUPTED
         except Exception as error:
+            if _nobody_reads(error):
+                sys.exit(0)
             if (code := exit_code(error)) is None:
                 raise
             _complain(self._message(error))
@@ -82,7 +91,52 @@ class OneLineGroup(click.Group):
 
 
 def _complain(message: str) -> None:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    show(f"Error: {' '.join(message.split())}", err=True)
+
+
+def show(text: str, *, err: bool = False) -> None:
+    """Print text, which may hold anything that a table, a model or a path holds.
+
+    What the terminal would obey is made visible. A character that its code page lacks
+    is replaced. Where a reader such as `head` has seen enough, the rest is dropped.
+    """
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = printable(text).encode(encoding, "replace").decode(encoding)
+    try:
+        click.echo(text, err=err)
+    except OSError as error:
+        _drop_output(stream)
+        if error.errno not in _CLOSED:
+            raise
+
+
+def printable(text: str) -> str:
+    """Return text with an escape for what a terminal obeys instead of showing it.
+
+    These are control characters, except ends of lines and tabs, and characters that
+    turn the direction of what follows.
+    """
+    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _nobody_reads(error: Exception) -> bool:
+    """Tell whether a help text was not read to its end, as by `head`."""
+    if not isinstance(error, OSError) or error.errno not in _CLOSED:
+        return False
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output(sys.stdout)
+        return True
+    return False
+
+
+def _drop_output(stream: Any) -> None:
+    """Send all further output of a stream nowhere, what it still holds included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @contextmanager
@@ -91,21 +145,29 @@ def clean_warnings() -> Iterator[None]:
 
     Where Python was told what to do with warnings (-W, PYTHONWARNINGS), it does that.
     """
-    if sys.warnoptions:
-        yield
-        return
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **kwargs: printable(plain(*args, **kwargs))
+    try:
+        with _each_once() if not sys.warnoptions else nullcontext():
+            yield
+    finally:
+        warnings.formatwarning = plain
+
+
+@contextmanager
+def _each_once() -> Iterator[None]:
     shown = set()
 
-    def show(message: Warning | str, *args: object, **kwargs: object) -> None:
+    def show_once(message: Warning | str, *args: object, **kwargs: object) -> None:
         line = " ".join(str(message).split())
         if line not in shown:
             shown.add(line)
-            click.echo(f"Warning: {line}", err=True)
+            show(f"Warning: {line}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", MmeventWarning)
-        warnings.showwarning = show
+        warnings.showwarning = show_once
         yield
 
 
@@ -124,16 +186,18 @@ class Session:
     def say(self, message: str) -> None:
         """Print a message, unless asked to be quiet."""
         if not self.quiet:
-            click.echo(message, err=True)
+            show(message, err=True)
 
-    def read(self, path: Path) -> pd.DataFrame:
+    def read(
+        self, path: Path, reader: Callable[[Path], pd.DataFrame] | None = None
+    ) -> pd.DataFrame:
         """Read a table that has at least one post."""
         from mmevent.posts import read_table
         from mmevent.posts.labels import check_some
 
         if self.progress:
             self.say(f"Reading {path}")
-        frame = read_table(path)
+        frame = (reader or read_table)(path)
         check_some(len(frame), f"read in {str(path)!r}")
         return frame
 
@@ -209,5 +273,7 @@ def check_apart(
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
+    from mmevent.posts.tables import without_surrogates
+
     with replaced_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(without_surrogates(text), encoding="utf-8")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmevent.cli import shared
-from mmevent.cli.console import check_apart, check_text_path, start_session, write_text
+from mmevent.cli.console import (
+    check_apart,
+    check_text_path,
+    show,
+    start_session,
+    write_text,
+)
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ SAMPLE = [
         "--label-studio",
         type=shared.PATH,
         metavar="FILE",
-        help="Write tasks for Label Studio too, in JSON.",
+        help="Write tasks for Label Studio too, in JSON; the ids are in post_id.",
     ),
     shared.QUIET,
     shared.OUTPUT_TABLE,
@@ -77,12 +82,30 @@ ESTIMATE = [
         help="Column of LABELLED: 1 for an event, 0 for others.",
     ),
     click.option(
+        "--positive",
+        metavar="VALUE",
+        help="The label of an event, where labels are two others than 1 and 0.",
+    ),
+    click.option(
+        "--sample",
+        "drawn",
+        type=shared.PATH,
+        metavar="TABLE",
+        help="What mmevent sample wrote, where LABELLED is an export of Label Studio.",
+    ),
+    click.option(
         "--by", metavar="COLUMN", help="Figures for each value of this column too."
     ),
     click.option(
         "--period",
         type=click.Choice(["day", "week", "month", "year"]),
         help="Figures for each of these too, by the column created_at.",
+    ),
+    click.option(
+        "--timezone",
+        metavar="NAME",
+        help="Time zone of these periods, such as America/New_York.  [default: that "
+        "of each time]",
     ),
     shared.JSON,
     shared.QUIET,
@@ -112,7 +135,7 @@ def sample(
     in training are left out. Add the column of your labels to the table that is
     written, and leave its other columns as they are.
     """
-    from mmevent.corpus import draw_sample, expected_widths
+    from mmevent.corpus import draw_sample, expected_widths, label_studio_tasks
     from mmevent.posts import write_table
     from mmevent.posts.tables import check_table_path
 
@@ -129,11 +152,11 @@ def sample(
         widths = expected_widths(audit, n_posts)
         write_table(drawn, output)
         if label_studio is not None:
-            write_text(label_studio, _tasks(drawn))
+            write_text(label_studio, label_studio_tasks(drawn))
         n_open = round((1 / drawn["inclusion_probability"]).sum())
         n_seen = len(audit) - n_open
         but = f", without the {n_seen:,} that training saw" if n_seen else ""
-        click.echo(
+        show(
             f"{n_posts:,} posts drawn from {n_open:,}{but}. Expected width of the 95% "
             f"intervals, from their lower to their upper end: number of events "
             f"{widths['n_events']:,.0f}, precision {widths['precision']:.2f}, recall "
@@ -148,13 +171,16 @@ def _with_columns(
     """Put the posts' own columns beside their ids, or else their row numbers."""
     import pandas as pd
 
+    from mmevent.posts.keys import as_keys
+
     if column is not None:
         shared.check_column(path, posts, column, "--id-column")
     found = posts.get(column or "id", pd.Series(range(len(posts)), posts.index))
-    ids = found.astype(str)
-    wanted = ids[ids.isin(drawn["id"].astype(str))]
-    missing = drawn.loc[~drawn["id"].astype(str).isin(wanted), "id"]
-    if wanted.duplicated().any() or len(missing):
+    ids = pd.Index(as_keys(found, f"the ids of {path.name}"))
+    drawn_ids = pd.Index(as_keys(drawn["id"], "the ids of the predictions"))
+    wanted = ids[ids.isin(drawn_ids)]
+    missing = drawn.loc[~drawn_ids.isin(wanted), "id"]
+    if wanted.has_duplicates or len(missing):
         raise InputError(
             f"{path.name} does not fit the predictions: expected one row for each of "
             f"the {len(drawn)} posts drawn, got none for {len(missing)} "
@@ -163,15 +189,8 @@ def _with_columns(
             f"predicted, and name the column of its ids by --id-column."
         )
     others = posts.drop(columns=[name for name in posts if name in drawn])
-    beside = others.set_index(ids).loc[drawn["id"].astype(str)]
+    beside = others.set_index(ids).loc[drawn_ids]
     return pd.concat([drawn, beside.set_index(drawn.index)], axis=1)
-
-
-def _tasks(drawn: pd.DataFrame) -> str:
-    """Write posts as Label Studio imports them, without what the model thinks."""
-    shown = drawn.drop(columns=["stratum", "inclusion_probability"])
-    rows = json.loads(shown.to_json(orient="records"))
-    return json.dumps([{"data": row} for row in rows], indent=1, ensure_ascii=False)
 
 
 @click.command(
@@ -185,28 +204,42 @@ def estimate(
     predictions: Path,
     labelled: Path,
     label: str,
-    by: str | None,
-    period: str | None,
+    drawn: Path | None,
     json_path: Path | None,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Estimate the events, the precision and the recall of a corpus.
 
     PREDICTIONS are those of all its posts; LABELLED is what `mmevent sample` drew from
-    them, coded by hand. Several rows of one post are several codings of it.
+    them, coded by hand, or, with --sample, an export of Label Studio. Several rows of
+    one post are several codings of it.
     """
-    from mmevent.corpus import estimate_corpus
+    from mmevent.corpus import estimate_corpus, read_coded
 
+    if options["timezone"] is not None and options["period"] is None:
+        shared.refuse("--timezone is that of --period: add --period.")
     check_text_path(json_path, "--json")
-    check_apart([predictions, labelled], [json_path])
+    check_apart([predictions, labelled, drawn], [json_path])
     with start_session(quiet=quiet) as session:
-        audit, coded = session.read(predictions), session.read(labelled)
+        audit, coded = session.read(predictions), session.read(labelled, read_coded)
         shared.check_column(labelled, coded, label, "--label")
-        found = estimate_corpus(audit, coded, label, by=by, period=period)
-        click.echo(str(found))
-        if json_path is not None:
-            write_text(json_path, found.to_json() + "\n")
-            session.say(f"Figures written to {json_path}")
+        found = estimate_corpus(
+            audit,
+            coded,
+            label,
+            sample=None if drawn is None else session.read(drawn),
+            pos_label=options["positive"],
+            by=options["by"],
+            period=options["period"],
+            timezone=options["timezone"],
+        )
+        try:
+            if json_path is not None:
+                write_text(json_path, found.to_json() + "\n")
+                session.say(f"Figures written to {json_path}")
+        finally:
+            show(str(found))
 
 
 @click.command(
@@ -227,10 +260,12 @@ def agreement(
 ) -> None:
     """Measure how far the coders of LABELLED agree.
 
-    LABELLED has one row per post and coder, with a column id. It prints Krippendorff's
-    alpha of all coders and Cohen's kappa of each two, with 95% intervals.
+    LABELLED has one row per post and coder, with a column id, or is an export of Label
+    Studio, where the coder is in the column annotator. It prints Krippendorff's alpha
+    of all coders and Cohen's kappa of each two, with 95% intervals.
     """
     from mmevent.corpus import agreement as measure
+    from mmevent.corpus import read_coded
     from mmevent.posts import write_table
     from mmevent.posts.tables import check_table_path
 
@@ -238,15 +273,14 @@ def agreement(
         check_table_path(disagreements)
     check_apart([labelled], [disagreements])
     with start_session(quiet=quiet) as session:
-        coded = session.read(labelled)
+        coded = session.read(labelled, read_coded)
         for name, option in ((label, "--label"), (coder, "--coder")):
             shared.check_column(labelled, coded, name, option)
-        labels = None
-        if scheme is not None:
-            labels = scheme.split("|")
-            coded[label] = coded[label].convert_dtypes().astype("string")
+        labels = None if scheme is None else scheme.split("|")
         found = measure(coded, label, coder=coder, labels=labels)
-        click.echo(str(found))
-        if disagreements is not None:
-            write_table(found.disagreements, disagreements)
-            session.say(f"Posts to adjudicate written to {disagreements}")
+        try:
+            if disagreements is not None:
+                write_table(found.disagreements, disagreements)
+                session.say(f"Posts to adjudicate written to {disagreements}")
+        finally:
+            show(str(found))

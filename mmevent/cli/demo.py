@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmevent.cli import shared
-from mmevent.cli.console import start_session
+from mmevent.cli.console import show, start_session
 from mmevent.cli.fit import fit_and_save
 from mmevent.cli.predict import audit_summary
 
@@ -72,11 +72,11 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
         detector = _new_detector(output, session.progress)
         fit_and_save(detector, frame, frame["event"], model)
         audit = detector.audit(session.read(uncoded))
-        click.echo(f"\nPredictions of new posts, {uncoded}")
-        click.echo(audit_summary(audit, detector.pos_label_))
-        click.echo(f"\nSome of them\n{_some_rows(audit)}")
+        show(f"\nPredictions of new posts, {uncoded}")
+        show(audit_summary(audit, detector.pos_label_))
+        show(f"\nSome of them\n{_some_rows(audit)}")
         line = shlex.join(["mmevent", "predict", str(model), str(uncoded)])
-        click.echo(
+        show(
             f"\nThe model is in {model}. To write all predictions to a table:\n\n"
             f"  {line} -o {shlex.quote(str(predictions))}"
         )

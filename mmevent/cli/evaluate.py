@@ -12,6 +12,7 @@ from mmevent.cli.console import (
     Session,
     check_apart,
     check_text_path,
+    show,
     start_session,
     write_text,
 )
@@ -136,19 +137,34 @@ def evaluate(
             by=options["by"],
             prevalence=options["prevalence"],
         )
-        click.echo(str(figures))
-        if options["json_path"] is not None:
-            write_text(options["json_path"], figures.to_json() + "\n")
-            session.say(f"Figures written to {options['json_path']}")
-        known = {
-            "y_stage1": stage1,
-            "held_out": options["held_out"],
-            "corpus_size": options["corpus_size"],
-        }
-        if options["errors"] is not None:
-            _write_errors(detector, frame, y, known, options["errors"], session)
-        if options["plots"] is not None:
-            _write_plots(detector, frame, y, figures, known, options["plots"], session)
+        try:
+            _write(detector, frame, y, figures, stage1, options, session)
+        finally:
+            show(str(figures))
+
+
+def _write(
+    detector: EventDetector,
+    frame: pd.DataFrame,
+    y: pd.Series,
+    figures: Estimate,
+    stage1: pd.Series | None,
+    options: Mapping[str, Any],
+    session: Session,
+) -> None:
+    """Write what was asked for: figures, errors, plots."""
+    if options["json_path"] is not None:
+        write_text(options["json_path"], figures.to_json() + "\n")
+        session.say(f"Figures written to {options['json_path']}")
+    known = {
+        "y_stage1": stage1,
+        "held_out": options["held_out"],
+        "corpus_size": options["corpus_size"],
+    }
+    if options["errors"] is not None:
+        _write_errors(detector, frame, y, known, options["errors"], session)
+    if options["plots"] is not None:
+        _write_plots(detector, frame, y, figures, known, options["plots"], session)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

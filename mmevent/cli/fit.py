@@ -9,7 +9,7 @@ import click
 
 from mmevent.cli import shared
 from mmevent.cli.branches import MODELS, RUNTIME, check_models, new_branches
-from mmevent.cli.console import Session, start_session
+from mmevent.cli.console import Session, show, start_session
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -238,13 +238,15 @@ def fit_and_save(
     y_stage1: pd.Series | None = None,
     standalone: bool = False,
 ) -> None:
-    """Fit a detector, print its estimate and its rule, and write its model folder."""
+    """Fit a detector, write its model folder, and print its estimate and its rule."""
     detector.fit(frame, labels, y_stage1=y_stage1)
-    if detector.estimate_ is not None:
-        click.echo(f"{detector.estimate_}\n")
-    click.echo(rule_in_words(detector))
     shared.show_bars(detector, False)
-    detector.save(folder, standalone=standalone)
+    try:
+        detector.save(folder, standalone=standalone)
+    finally:  # a model that cannot be saved was fitted all the same
+        if detector.estimate_ is not None:
+            show(f"{detector.estimate_}\n")
+        show(rule_in_words(detector))
 
 
 def rule_in_words(detector: EventDetector) -> str:

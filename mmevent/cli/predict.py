@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmevent.cli import shared
-from mmevent.cli.console import check_apart, start_session
+from mmevent.cli.console import check_apart, show, start_session
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -98,8 +98,10 @@ def predict(
         for name in options["keep"]:
             if name != "id":
                 audit[name] = frame[name].to_numpy()
-        write_table(audit, output)
-        click.echo(audit_summary(audit, detector.pos_label_))
+        try:
+            write_table(audit, output)
+        finally:
+            show(audit_summary(audit, detector.pos_label_))
         session.say(f"Predictions written to {output}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmevent.cli import shared
-from mmevent.cli.console import check_apart, start_session
+from mmevent.cli.console import check_apart, show, start_session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,22 +56,22 @@ def cache(action: str, cache_file: str | None) -> None:
 
     store = disk_store(cache_file or "auto")
     if store is None:
-        click.echo("No cache: it is off.")
+        show("No cache: it is off.")
         return
     usage = store.usage()
     left = trainings(store.training)
     if action == "clear":
         store.clear()
         remove_trainings(store.training)
-    click.echo(f"{'Removed' if action == 'clear' else 'File'}: {usage.path}")
-    click.echo(
+    show(f"{'Removed' if action == 'clear' else 'File'}: {usage.path}")
+    show(
         f"{sum(usage.by_encoder.values()):,} embeddings, {usage.n_bytes / 2**20:,.1f} "
         f"MB of at most {store.max_bytes / 2**20:,.0f}"
     )
     for identity, count in usage.by_encoder.items():
-        click.echo(f"  encoder {identity[:16]}  {count:,}")
+        show(f"  encoder {identity[:16]}  {count:,}")
     if left:
-        click.echo(f"{len(left)} trainings that did not end, in {store.training}")
+        show(f"{len(left)} trainings that did not end, in {store.training}")
 
 
 @click.command(
@@ -110,9 +110,12 @@ def tag(posts: Path, output: Path | None, quiet: bool, **options: Any) -> None:
             verbose=session.progress,
         )
         found.insert(0, "id", table["id"].to_numpy()[post[found["image"]]])
-        click.echo(_frequent(found, len(sources)))
+        try:
+            if output is not None:
+                write_table(found, output)
+        finally:
+            show(_frequent(found, len(sources)))
         if output is not None:
-            write_table(found, output)
             session.say(f"Labels written to {output}")
 
 

@@ -7,6 +7,7 @@ of events, precision and recall with intervals. Start reading at `sampling.py`, 
 
 from mmevent.corpus.coders import Agreement, agreement
 from mmevent.corpus.estimate import CorpusEstimate, estimate_corpus
+from mmevent.corpus.label_studio import label_studio_tasks, read_coded
 from mmevent.corpus.sampling import draw_sample, expected_widths
 
 __all__ = [
@@ -16,4 +17,6 @@ __all__ = [
     "draw_sample",
     "estimate_corpus",
     "expected_widths",
+    "label_studio_tasks",
+    "read_coded",
 ]

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from mmevent._common import require
+from mmevent.corpus.columns import need_columns
 from mmevent.exceptions import InputError
+from mmevent.posts.keys import as_keys, free_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +38,7 @@ class Agreement:
         since agreement beyond chance is then not defined.
     disagreements : DataFrame
         Posts that coders disagree on, with a column for each coder, for adjudication.
+        The column of a coder who is called "id" is "(id)".
 
     Examples
     --------
@@ -78,7 +81,8 @@ def agreement(
     ----------
     coded : DataFrame
         One row per post and coder, with a column ``id``. A coder need not have coded
-        all posts; a row with a missing label is left out.
+        all posts; a row with a missing label is left out. In ids, coders and labels 1,
+        1.0 and "1" are the same.
     label : str
         Column of the labels: two or more classes without an order.
     coder : str
@@ -95,8 +99,9 @@ def agreement(
     Raises
     ------
     InputError
-        If a column is missing, a row has no coder, a coder coded nothing or one post
-        twice, a label is not in the scheme, or no post was coded by two coders.
+        If a column is missing, a row has no id or no coder, a coder coded nothing or
+        one post twice, a label is not in the scheme, or no post was coded by two
+        coders.
     MissingPackageError
         If the package krippendorff is not installed.
 
@@ -120,7 +125,8 @@ def agreement(
     ['alpha', 'kappa']
     """
     krippendorff = require("krippendorff", extra="coders", purpose="agreement")
-    wide = _wide(coded, label, coder, labels)
+    keys = _keys(coded, label, coder)
+    wide = _wide(coded, keys, label, coder, labels)
     codes, classes = pd.factorize(wide.to_numpy(dtype=object).ravel())
     codes = codes.reshape(wide.shape)
 
@@ -144,7 +150,19 @@ def agreement(
             names = f"{wide.columns[one]}, {wide.columns[other]}"
             found.append(_row(names, "kappa", both, kappa))
     differ = wide[shared & ~_agreed(codes)]
-    return Agreement(pd.DataFrame(found), differ.reset_index())
+    return Agreement(pd.DataFrame(found), _to_adjudicate(differ, keys, coded, label))
+
+
+def _to_adjudicate(
+    differ: pd.DataFrame, keys: pd.DataFrame, coded: pd.DataFrame, label: str
+) -> pd.DataFrame:
+    """Return ids and labels as they were given, with a column for each coder."""
+    ids = _as_given(keys["id"], coded["id"])
+    labels = _as_given(keys["label"], coded[label])
+    found = differ.astype(object).map(lambda key: labels.get(key, np.nan))
+    found.columns = [free_name(name, {"id"}) for name in differ]
+    found.insert(0, "id", [ids[key] for key in differ.index])
+    return found.reset_index(drop=True)
 
 
 def _kappa(codes: NDArray[np.intp], n_classes: int) -> float:
@@ -196,54 +214,98 @@ def _row(
 
 
 def _wide(
-    coded: pd.DataFrame, label: str, coder: str, labels: Sequence[Any] | None
+    coded: pd.DataFrame,
+    keys: pd.DataFrame,
+    label: str,
+    coder: str,
+    labels: Sequence[Any] | None,
 ) -> pd.DataFrame:
-    """Validate the codings; return one row per post and one column per coder."""
-    missing = [name for name in ("id", label, coder) if name not in coded]
-    if missing:
-        raise InputError(
-            f"the codings have no column {', '.join(map(repr, missing))}: expected "
-            f"'id', the column of labels and the column of coders, got "
-            f"{', '.join(map(repr, coded))}. Correct the names."
-        )
+    """Return the keys of labels, with a row per post and a column per coder."""
     if labels is not None:
-        others = coded[label].dropna()
-        others = others[~others.isin(list(labels))]
-        if len(others):
+        known = [*as_keys(list(labels), "labels"), None]
+        others = ~keys["label"].isin(known).to_numpy()
+        if others.any():
             raise InputError(
-                f"{len(others)} labels are not of the scheme: expected "
-                f"{', '.join(map(repr, labels))}, got {others.unique()[:5].tolist()} "
-                f"for the posts {coded.loc[others.index, 'id'][:5].tolist()}. Correct "
-                f"them."
+                f"{int(others.sum())} labels are not of the scheme: expected "
+                f"{', '.join(map(repr, labels))}, got "
+                f"{coded.loc[others, label].unique()[:5].tolist()} for the posts "
+                f"{coded.loc[others, 'id'][:5].tolist()}. Correct them."
             )
-    nobody = coded[coder].isna()
-    if nobody.any():
-        raise InputError(
-            f"{int(nobody.sum())} rows have no coder: expected a name in the column "
-            f"{coder!r}, got none for the ids {coded.loc[nobody, 'id'][:5].tolist()}. "
-            f"Fill them in, or leave the rows out."
-        )
-    given = coded[coded[label].notna()]
-    idle = sorted(set(coded[coder].astype(str)) - set(given[coder].astype(str)))
+    given = keys[keys["label"].notna()]
+    idle = sorted(set(keys["coder"]) - set(given["coder"]))
     if idle:
         raise InputError(
             f"{len(idle)} coders coded nothing: expected labels from each, got none "
             f"from {', '.join(idle[:5])}. Leave their rows out."
         )
-    twice = given.duplicated(["id", coder])
+    twice = given.duplicated(["id", "coder"])
     if twice.any():
         raise InputError(
             f"{int(twice.sum())} posts are coded twice by one coder: expected one row "
             f"each, got more for the ids {given.loc[twice, 'id'][:5].tolist()}. Keep "
             f"one."
         )
-    wide = given.pivot(index="id", columns=coder, values=label)
+    wide = given.pivot(index="id", columns="coder", values="label")
     if not (wide.notna().sum(axis=1) >= 2).any():
         raise InputError(
             f"no post was coded by two coders: expected some that are shared, got "
             f"{wide.shape[1]} coders of {len(wide)} posts. Let two code the same posts."
         )
-    return wide
+    ids, coders = (
+        _as_given(keys[n], coded[c]) for n, c in (("id", "id"), ("coder", coder))
+    )
+    return wide.reindex(
+        index=[key for key in ids if key in wide.index], columns=list(coders)
+    )
+
+
+def _keys(coded: pd.DataFrame, label: str, coder: str) -> pd.DataFrame:
+    """Return the ids, coders and labels as keys; an id and a coder in each row."""
+    what, advice = "table of codings", "Correct the names."
+    need_columns(coded, ["id", label, coder], what, advice)
+    if len({"id", label, coder}) < 3:
+        raise InputError(
+            f"label={label!r} and coder={coder!r} are not two columns beside 'id': "
+            f"expected a column each. {advice}"
+        )
+    names = {"id": "id", "label": label, "coder": coder}
+    keys = pd.DataFrame(
+        {
+            name: pd.Series(
+                as_keys(coded[column], f"the values of the column {column!r}"),
+                dtype=object,
+            )
+            for name, column in names.items()
+        }
+    )
+    nobody = keys["coder"].isna().to_numpy()
+    if nobody.any():
+        raise InputError(
+            f"{int(nobody.sum())} rows have no coder: expected a name in the column "
+            f"{coder!r}, got none for the ids {coded.loc[nobody, 'id'][:5].tolist()}. "
+            f"Fill them in, or leave the rows out."
+        )
+    without = np.flatnonzero(keys["id"].isna())
+    if len(without):
+        raise InputError(
+            f"{len(without)} codings have no id: expected a post's in each row, got "
+            f"none in the rows {without[:5].tolist()}, counted from 0. Fill them in, "
+            f"or remove rows that are empty."
+        )
+    return keys
+
+
+def _as_given(keys: pd.Series, values: pd.Series) -> dict[str, Any]:
+    """Return the value that was given first for each key, in the order of the values.
+
+    The order is that of text where numbers and text are mixed.
+    """
+    pairs = zip(keys[::-1], values.tolist()[::-1], strict=True)
+    given = {key: value for key, value in pairs if key is not None}
+    try:
+        return dict(sorted(given.items(), key=lambda pair: pair[1]))
+    except TypeError:
+        return dict(sorted(given.items()))
 
 
 def _with_interval(row: Any) -> str:

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmevent.corpus.sampling import (
-    PREDICTIONS,
-    PROBABILITY,
-    STRATUM,
-    Strata,
-    checked_predictions,
-    need_columns,
-    stratify,
-)
+from mmevent.corpus.coded import checked_codes
+from mmevent.corpus.columns import PREDICTIONS, need_columns
+from mmevent.corpus.sampling import checked_predictions, stratify
 from mmevent.corpus.shares import StratumCounts, effective_size, figures
 from mmevent.exceptions import InputError
-from mmevent.posts.posts import parse_created_at
+from mmevent.posts.keys import as_keys, free_name
+from mmevent.posts.local_times import check_timezone, local_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,8 +99,11 @@ def estimate_corpus(
     coded: pd.DataFrame,
     label: str,
     *,
+    sample: pd.DataFrame | None = None,
+    pos_label: Any = None,
     by: str | None = None,
     period: str | None = None,
+    timezone: str | None = None,
 ) -> CorpusEstimate:
     """Estimate the number of events, precision and recall of a corpus.
 
@@ -116,14 +114,23 @@ def estimate_corpus(
         and ``created_at`` if they are used.
     coded : DataFrame
         ``id``, ``stratum`` and ``inclusion_probability`` from `draw_sample`, and the
-        label: 1 or True for an event. A post may have several rows, one for each
-        coding; their mean is used.
+        label: 1 or True for an event, 0 or False for others. A post may have several
+        rows, one for each coding; their mean is used.
     label : str
         Column of the label.
+    sample : DataFrame or None, default=None
+        From `draw_sample`, where `coded` has only ids and labels, as what a program for
+        annotation exports.
+    pos_label : default=None
+        The label of an event, where labels are two others than 1 and 0.
     by : str or None, default=None
-        Column of the audit; figures are also given for each of its values.
+        Column of the audit; figures are also given for each of its values, of which 1,
+        1.0 and "1" are one.
     period : {"day", "week", "month", "year"} or None, default=None
         Figures are also given for each period of ``created_at``.
+    timezone : str or None, default=None
+        Time zone of the periods, such as "America/New_York". None for that of each
+        ``created_at``: "2024-03-31T23:30:00-05:00" is in March.
 
     Returns
     -------
@@ -174,8 +181,9 @@ def estimate_corpus(
     >>> bool(found.loc["n_events", "low"] <= 119 <= found.loc["n_events", "high"])
     True
     """
-    strata = stratify(checked_predictions(audit))
-    rows, share = _checked_codes(audit, coded, label, strata)
+    audit = checked_predictions(audit)
+    strata = stratify(audit)
+    rows, share = checked_codes(audit, coded, label, strata, sample, pos_label)
     n_strata = len(strata.size)
     stratum = strata.stratum[rows]
 
@@ -195,7 +203,8 @@ def estimate_corpus(
         )
 
     table = []
-    domains = {"all": np.ones(len(audit), dtype=bool), **_domains(audit, by, period)}
+    everything = np.ones(len(audit), dtype=bool)
+    domains = {"all": everything, **_domains(audit, by, period, timezone)}
     for name, inside in domains.items():
         counts = counts_of(inside)
         of = {"group": name, "n_coded": int(counts.coded.sum())}
@@ -212,19 +221,21 @@ def estimate_corpus(
         n_posts=int(strata.size.sum()),
         n_flagged=int(strata.size[strata.flagged].sum()),
         n_coded=len(rows),
-        effective_sample_size=effective_size(counts_of(domains["all"])),
+        effective_sample_size=effective_size(counts_of(everything)),
         notes=notes,
     )
 
 
 def _domains(
-    audit: pd.DataFrame, by: str | None, period: str | None
+    audit: pd.DataFrame, by: str | None, period: str | None, timezone: str | None
 ) -> dict[str, NDArray[np.bool_]]:
     """Return a mask of posts for each group and period."""
     domains: dict[str, NDArray[np.bool_]] = {}
     if by is not None:
         need_columns(audit, [by], *PREDICTIONS)
-        values = audit[by].astype(object).where(audit[by].notna(), "missing")
+        keys = as_keys(audit[by], f"the values of the column {by!r}")
+        values = pd.Series(keys, dtype=object)
+        values = values.fillna(free_name("missing", set(keys)))
         domains |= {f"{by}: {v}": (values == v).to_numpy() for v in values.unique()}
     if period is not None:
         need_columns(audit, ["created_at"], *PREDICTIONS)
@@ -234,62 +245,12 @@ def _domains(
                 f"period={period!r} is not known: expected one of "
                 f"{', '.join(letters)}. Pass one of them."
             )
-        times = parse_created_at(audit).dt.tz_localize(None)
+        times = local_times(audit, timezone)
         cut = times.dt.to_period(letters[period]).astype(str)
         domains |= {v: (cut == v).to_numpy() for v in sorted(cut.unique())}
+    elif timezone is not None:
+        check_timezone(timezone)
     return domains
-
-
-def _checked_codes(
-    audit: pd.DataFrame, coded: pd.DataFrame, label: str, strata: Strata
-) -> tuple[IntArray, FloatArray]:
-    """Validate a coded sample; return its rows in the audit and their mean labels."""
-    needed = ["id", label, STRATUM, PROBABILITY]
-    need_columns(coded, needed, "coded sample", "Code what mmevent sample drew.")
-    labels = pd.to_numeric(coded[label], errors="coerce")
-    wrong = ~labels.isin([0, 1]) & coded[label].notna()
-    if wrong.any():
-        raise InputError(
-            f"the column {label!r} has other labels than 0 and 1 in "
-            f"{int(wrong.sum())} rows: expected 1 for an event, got "
-            f"{coded.loc[wrong, label].unique()[:5].tolist()}. Correct them."
-        )
-    rows = pd.Index(audit["id"].astype(str)).get_indexer(coded["id"].astype(str))
-    unknown = rows < 0
-    if unknown.any():
-        raise InputError(
-            f"{int(unknown.sum())} coded posts are not in the predictions: expected "
-            f"ids of the corpus, got {coded.loc[unknown, 'id'][:5].tolist()}. Pass the "
-            f"predictions that the sample was drawn from."
-        )
-    others = strata.stratum[rows] != coded[STRATUM].to_numpy()
-    if others.any():
-        seen = int((strata.stratum[rows] < 0).sum())
-        raise InputError(
-            f"the sample was drawn from other predictions: expected the strata of "
-            f"these predictions, got others for {int(others.sum())} posts, {seen} of "
-            f"which were seen in training. Pass the predictions that it was drawn from."
-        )
-    share = labels.groupby(rows).mean()
-    missing = share.isna()
-    if missing.any():
-        raise InputError(
-            f"{int(missing.sum())} posts of the sample have no label: expected one for "
-            f"each, got none for the ids "
-            f"{audit['id'].iloc[share.index[missing][:5]].tolist()}. Code them too: "
-            f"posts that coders leave out are seldom like the others."
-        )
-    drawn = coded.groupby(rows)[PROBABILITY].first()
-    stratum = strata.stratum[share.index]
-    count = np.bincount(stratum, minlength=len(strata.size))
-    expected = np.rint(drawn * strata.size[stratum])
-    if (count == 0).any() or (expected != count[stratum]).any():
-        raise InputError(
-            f"the sample is not whole: expected the number of posts of each stratum "
-            f"that {PROBABILITY} states, got {count.tolist()} of "
-            f"{strata.size.tolist()}. Pass all rows that were drawn."
-        )
-    return share.index.to_numpy(), share.to_numpy(dtype=float)
 
 
 def _readable(row: Any) -> str:

@@ -8,13 +8,20 @@ score: good predictions make the estimate precise, and bad ones do not make it w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from mmevent.corpus.columns import (
+    PREDICTIONS,
+    flag_column,
+    need_columns,
+    number_column,
+)
 from mmevent.corpus.shares import StratumCounts, figures
 from mmevent.exceptions import InputError
+from mmevent.posts.keys import as_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,10 +38,6 @@ _WIDTHS = (1, 3, 10)  # strata below the threshold, in numbers of flagged posts
 # Assumed shares of events without calibrated probabilities: of flagged posts, of the
 # strata below them in turn, and of all the rest.
 _GUESS = (0.6, 0.15, 0.04, 0.01, 0.002)
-PREDICTIONS = (
-    "table of predictions",
-    "Pass what mmevent predict wrote; its --keep copies further columns into it.",
-)
 
 
 def draw_sample(audit: pd.DataFrame, n: int, *, random_state: int = 0) -> pd.DataFrame:
@@ -145,11 +148,11 @@ class Strata(NamedTuple):
 def stratify(audit: pd.DataFrame) -> Strata:
     """Divide a corpus by score: flagged posts, then larger and larger strata."""
     score, flagged = audit["score"].to_numpy(float), audit["margin"].to_numpy() >= 0
-    kept = ~_was_seen(audit)
+    kept = ~audit[_SEEN].to_numpy(bool) if _SEEN in audit else np.full(len(audit), True)
     n_flagged, n_posts = int((flagged & kept).sum()), int(kept.sum())
     sizes = [n_flagged, *(w * max(n_flagged, n_posts // 200, 1) for w in _WIDTHS)]
     # The order of equal scores depends on the ids only.
-    ids = pd.util.hash_array(audit["id"].astype(str).to_numpy(dtype=object))
+    ids = pd.util.hash_array(as_keys(audit["id"], "ids"))
     order = np.lexsort((ids, -score, ~flagged, ~kept))[:n_posts]
     ends = np.minimum(np.cumsum(sizes), n_posts)
     place = np.searchsorted(ends, np.arange(n_posts), side="right")
@@ -163,13 +166,6 @@ def stratify(audit: pd.DataFrame) -> Strata:
         guess = np.array([p[rows].mean() for rows in of])
         guess = np.clip(guess, _GUESS[-1], 1 - _GUESS[-1])
     return Strata(stratum, size, np.array([flagged[rows[0]] for rows in of]), guess)
-
-
-def _was_seen(audit: pd.DataFrame) -> NDArray[np.bool_]:
-    if _SEEN not in audit:
-        return np.zeros(len(audit), dtype=bool)
-    seen: NDArray[np.bool_] = audit[_SEEN].to_numpy(dtype=bool)
-    return seen
 
 
 def allocate(strata: Strata, n: int) -> IntArray:
@@ -194,32 +190,29 @@ def allocate(strata: Strata, n: int) -> IntArray:
 
 
 def checked_predictions(audit: pd.DataFrame) -> pd.DataFrame:
-    """Validate a table of predictions, and return it."""
-    need_columns(audit, ["id", "score", "margin"], *PREDICTIONS)
-    if len(audit) == 0 or audit["id"].duplicated().any():
+    """Validate a table of predictions; return it with numbers and flags as such."""
+    optional = [name for name in ("probability", _SEEN) if name in audit]
+    need_columns(audit, ["id", "score", "margin", *optional], *PREDICTIONS)
+    keys = pd.Series(as_keys(audit["id"], "the ids of the predictions"), dtype=object)
+    again = int(keys.dropna().duplicated().sum())
+    if len(keys) == 0 or again or keys.isna().any():
         raise InputError(
-            f"the predictions have {len(audit):,} posts, of which "
-            f"{int(audit['id'].duplicated().sum()):,} have the id of another: expected "
-            f"one row or more, each with its own id. Predict the corpus again."
+            f"the predictions have {len(audit):,} posts, of which {again:,} have the "
+            f"id of another and {int(keys.isna().sum()):,} have none: expected one row "
+            f"or more, each with its own id. Predict the corpus again."
         )
-    for name in ("score", "margin", "probability"):
-        if name in audit and (missing := int(audit[name].isna().sum())):
-            raise InputError(
-                f"the predictions lack the {name} of {missing:,} of {len(audit):,} "
-                f"posts: expected a number for each. Predict the corpus again."
-            )
-    return audit
-
-
-def need_columns(frame: pd.DataFrame, names: list[str], what: str, advice: str) -> None:
-    """Validate that a table has these columns."""
-    missing = [name for name in names if name not in frame]
-    if missing:
-        raise InputError(
-            f"the {what} has no column {', '.join(map(repr, missing))}: expected "
-            f"{', '.join(map(repr, names))}, got {', '.join(map(repr, frame))}. "
-            f"{advice}"
+    what = PREDICTIONS[0]
+    columns: dict[str, NDArray[Any]] = {
+        "score": number_column(audit, "score", what),
+        "margin": number_column(audit, "margin", what),
+    }
+    if "probability" in audit:
+        columns["probability"] = number_column(
+            audit, "probability", what, least=0, most=1
         )
+    if _SEEN in audit:
+        columns[_SEEN] = flag_column(audit, _SEEN, what, "Predict the corpus again.")
+    return audit.assign(**columns)
 
 
 def _checked_size(n: int, strata: Strata) -> int:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from mmevent.evaluation.metrics import SMALL, Counts, Interval, Resampling
 from mmevent.exceptions import InputError
-from mmevent.posts.posts import parse_created_at
+from mmevent.posts.keys import as_keys, free_name
+from mmevent.posts.local_times import local_times
 from mmevent.posts.records import column, listed, to_frame
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ class Slices:
                 notes.append("some times cannot be read: no figures by period.")
         for name in _LANGUAGES:
             if came.count(name) == 1:
-                names[name] = _frequent(column(frame, name))
+                try:
+                    names[name] = _frequent(column(frame, name))
+                except InputError:
+                    notes.append(f"lists in the column {name!r}: no figures by it.")
         for name in by:
             taken = name in (IMAGES, NUMBER, PERIOD)
             title = f"column {name}" if taken else str(name)
@@ -77,14 +81,16 @@ class Slices:
 
 
 def check_by(posts: Any, by: Sequence[str]) -> None:
-    """Validate `by`: the posts must have these columns."""
-    came = to_frame(posts, list(by))[1]
+    """Validate `by`: the posts must have these columns, and no lists in them."""
+    frame, came = to_frame(posts, list(by))
     missing = [name for name in by if name not in came]
     if missing:
         raise InputError(
             f"by={list(by)!r} names columns that posts do not have: expected some "
             f"of {listed(came)}, got {listed(missing)}. Correct the names."
         )
+    for name in by:
+        _frequent(column(frame, name))
 
 
 def _numbers(n_images: IntArray) -> NDArray[Any]:
@@ -96,7 +102,7 @@ def _numbers(n_images: IntArray) -> NDArray[Any]:
 
 def _periods(posts: pd.DataFrame) -> NDArray[Any]:
     """Name the day, week, month or year of each post, the shortest with few periods."""
-    times = parse_created_at(posts).dt.tz_localize(None)
+    times = local_times(posts)
     for unit in _UNITS:
         periods = times.dt.to_period(unit)
         if periods.nunique() <= min(MOST, len(posts) / _POSTS_A_PERIOD):
@@ -108,11 +114,13 @@ def _periods(posts: pd.DataFrame) -> NDArray[Any]:
 
 def _frequent(values: pd.Series) -> NDArray[Any]:
     """Name the value of each post; the rarest values are joined."""
-    names = values.astype(object).where(values.notna().to_numpy(), MISSING)
-    names = names.astype(str)
+    keys = as_keys(values, f"the values of the column {values.name!r}")
+    names = pd.Series(keys, dtype=object)
+    names = names.fillna(free_name(MISSING, set(keys)))
     kept = names.value_counts().index
     if len(kept) > MOST:
-        names = names.where(names.isin(kept[: MOST - 1]).to_numpy(), OTHER)
+        other = free_name(OTHER, set(kept))
+        names = names.where(names.isin(kept[: MOST - 1]).to_numpy(), other)
     found: NDArray[Any] = names.to_numpy(dtype=object)
     return found
 

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
+from mmevent.posts.keys import as_keys
 
 # ASCII only: in Chinese and Japanese the text follows a link without a space.
 _LINK = re.compile(r"(?:[a-z][a-z0-9+.\-]*://|www\.|pic\.twitter\.com/)[!-~]*")
@@ -58,8 +59,8 @@ def connected_groups(*labels: ArrayLike) -> NDArray[np.intp]:
     Parameters
     ----------
     *labels : array-like of shape (n,)
-        Labels of any hashable type. A missing label (None, NaN, NA or an empty
-        string) links its row to no other row.
+        Labels of any hashable type; 1, 1.0 and "1" are the same label. A missing
+        label (None, NaN, NA or an empty string) links its row to no other row.
 
     Returns
     -------
@@ -69,8 +70,9 @@ def connected_groups(*labels: ArrayLike) -> NDArray[np.intp]:
     Raises
     ------
     InputError
-        If there is no labeling, lengths differ, or labels are not a flat sequence of
-        hashable values.
+        If there is no labeling, lengths differ, labels are not a flat sequence of
+        hashable values, or are floating-point numbers of 2**53 or more, for which
+        several integers are stored.
 
     See Also
     --------
@@ -119,15 +121,11 @@ def _codes(values: ArrayLike, place: int) -> NDArray[np.intp]:
             f"for each row, and got {type(values).__name__}. Pass a list, a column or "
             "an array of shape (n,)."
         )
-    try:
-        codes = pd.factorize(column)[0].astype(np.intp)
-    except TypeError as error:
-        raise InputError(
-            f"labeling {place} has labels that cannot be compared: expected numbers or "
-            f"strings, and got: {error}. Make each label one number or string."
-        ) from error
-    blank = [isinstance(value, str) and not value.strip() for value in column]
-    return np.where(blank, -1, codes)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
+        keys = column  # exact, and quicker
+    else:
+        keys = as_keys(column, f"the labels of labeling {place}")
+    return np.asarray(pd.factorize(keys)[0], dtype=np.intp)
 
 
 def _flat(values: object) -> NDArray[Any] | None:

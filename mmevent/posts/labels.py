@@ -138,12 +138,21 @@ def check_groups(groups: ArrayLike | None, n_posts: int) -> NDArray[Any] | None:
     """Validate groups; return an array of shape (n_posts,), or None."""
     if groups is None:
         return None
-    array = _array(groups).astype(object)
+    array = _exact(groups)
     if array.shape != (n_posts,):
         raise InputError(
             f"groups do not fit the posts: expected one for each of {n_posts} posts, "
             f"got shape {array.shape}. Pass the groups of these posts, in their order."
         )
+    return array
+
+
+def _exact(values: ArrayLike) -> NDArray[Any]:
+    """Return values as objects; long integers beside a gap do not become floats."""
+    if isinstance(values, pd.Series | pd.Index):
+        values = values.astype(object).to_numpy()
+    kept = isinstance(values, np.ndarray)
+    array: NDArray[Any] = np.asarray(values, dtype=None if kept else object)
     return array
 
 

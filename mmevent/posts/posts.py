@@ -15,6 +15,7 @@ from PIL import Image
 from mmevent.exceptions import InputError
 from mmevent.posts.duplicates import duplicates
 from mmevent.posts.images import Images
+from mmevent.posts.keys import as_keys
 from mmevent.posts.records import (
     POST_COLUMNS,
     check_columns,
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _TWITTER_TIME = "%a %b %d %H:%M:%S %z %Y"
+_WITH_FRACTIONS = "mixed-integer-float"  # pandas' name for integers and floats
 
 
 def to_posts(
@@ -287,30 +289,24 @@ def _readable_time(value: Any) -> Any:
 def _ids(given: pd.Series | None, n_posts: int) -> Any:
     if given is None:
         return np.arange(n_posts)
-    if given.dtype == object:
+    # Beside a fraction, infer_objects would make long integers inexact.
+    if given.dtype == object and pd.api.types.infer_dtype(given) != _WITH_FRACTIONS:
         given = given.infer_objects()
-    blank = [isinstance(value, str) and not value.strip() for value in given]
-    missing = np.flatnonzero(given.isna().to_numpy() | np.array(blank, dtype=bool))
+    keys = pd.Series(as_keys(given, "ids"), dtype=object)
+    missing = np.flatnonzero(keys.isna())
     if len(missing):
         raise InputError(
             f"{len(missing)} of {n_posts} posts have no id: expected one for each "
             f"post, and got none in rows {listed(missing[:5].tolist())}. Fill the "
             "column, or leave it out to use row numbers."
         )
-    try:
-        for value in given:
-            hash(value)
-    except TypeError as error:
-        raise InputError(
-            f"ids cannot be compared: expected numbers or strings, and got: {error}. "
-            "Make each id one number or string."
-        ) from error
-    twice = given[given.duplicated().to_numpy()].drop_duplicates()
+    twice = given[keys.duplicated().to_numpy()].drop_duplicates()
     if len(twice):
         raise InputError(
             f"{len(twice)} ids occur more than once: expected another id for each "
-            f"post, and got {listed(twice.tolist()[:5])} repeatedly. Drop the copies, "
-            "or leave the column out to use row numbers."
+            f"post, and got {listed(twice.tolist()[:5])} repeatedly (1, 1.0 and '1' "
+            "are the same id). Drop the copies, or leave the column out to use row "
+            "numbers."
         )
     return given.reset_index(drop=True)
 

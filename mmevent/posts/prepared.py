@@ -13,6 +13,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from mmevent.posts.duplicates import connected_groups, duplicates, normalise_text
 from mmevent.posts.images import Images
+from mmevent.posts.keys import as_keys
 from mmevent.posts.labels import Labels
 from mmevent.posts.posts import flatten_images, to_posts
 
@@ -137,7 +138,7 @@ class Prepared:
     def caller_groups(self, groups: NDArray[Any] | None) -> NDArray[Any] | None:
         """Return the groups that were passed, joined with the column `group`."""
         column = self.posts.get("group")
-        given = [g for g in (groups, column) if g is not None]
+        given = [as_keys(g, "groups") for g in (groups, column) if g is not None]
         return connected_groups(*given) if given else None
 
     @cached_property
@@ -163,14 +164,18 @@ class Prepared:
         if self._ids_are_row_numbers():
             return self.content_keys
         return [
-            {*keys, _short_hash("id", str(identifier))}
-            for keys, identifier in zip(
-                self.content_keys, self.posts["id"], strict=True
-            )
+            {*keys, _short_hash("id", identifier)}
+            for keys, identifier in zip(self.content_keys, self._ids, strict=True)
         ]
 
+    @cached_property
+    def _ids(self) -> list[str]:
+        """Each post's id as text that is the same for the same id."""
+        ids: list[str] = as_keys(self.posts["id"], "ids").tolist()
+        return ids
+
     def _ids_are_row_numbers(self) -> bool:
-        return bool(self.posts["id"].tolist() == list(range(len(self))))
+        return self._ids == [str(row) for row in range(len(self))]
 
     def data_hash(self, labels: Labels) -> str:
         """Fingerprint of the posts and labels."""

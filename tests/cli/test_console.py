@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +153,72 @@ def test_a_fault_of_mmevent_keeps_its_traceback(
     monkeypatch.setattr("mmevent.cli.demo.fit_and_save", fail)
     result = run("demo", "--n-posts", 200, "-o", tmp_path / "demo")
     assert isinstance(result.exception, ZeroDivisionError)
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b\u202egnp"
+
+
+def test_what_a_terminal_would_obey_is_shown_instead(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.show(f"the city {EVIL}\tof 中文,\nnaïve e\u0301 \u200d😀")
+    console.show(EVIL, err=True)
+    said = capsys.readouterr()
+    safe = r"\x1b]0;owned\x07\x1b[2J\r\x9b\u202egnp"
+    assert said.out == f"the city {safe}\tof 中文,\nnaïve e\u0301 \u200d😀\n"
+    assert said.err == f"{safe}\n"
+
+
+@pytest.mark.parametrize("told", [[], ["default"]], ids=["as usual", "PYTHONWARNINGS"])
+def test_warnings_are_safe_for_a_terminal(
+    told: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "warnoptions", told)
+    monkeypatch.setattr(warnings, "showwarning", _as_python_shows)
+    with warnings.catch_warnings(), console.clean_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(f"the label {EVIL}", UnusableInputWarning, stacklevel=1)
+    said = capsys.readouterr().err
+    assert "the label" in said
+    assert not set("\x1b\x07\r\x9b\u202e") & set(said)
+
+
+def _as_python_shows(*args: Any) -> None:
+    sys.stderr.write(warnings.formatwarning(*args[:4]))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437"])
+def test_a_character_that_the_code_page_lacks_is_replaced(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding, errors="strict")
+    monkeypatch.setattr(sys, "stdout", stream)
+    console.show("lang 中文 \ud83d: 12")
+    assert written.getvalue().decode(encoding).split() == ["lang", "??", "?:", "12"]
+
+
+@pytest.mark.parametrize(
+    ("number", "ends"), [(errno.EPIPE, True), (errno.ENOSPC, False)], ids=str
+)
+def test_a_reader_may_go_early_and_a_full_disk_is_said(
+    number: int, ends: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(number, "gone")
+
+    with (tmp_path / "out.txt").open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(click, "echo", fail)
+        with nullcontext() if ends else pytest.raises(OSError, match="gone"):
+            console.show("lost")
+        stream.write("nobody reads this")
+    assert (tmp_path / "out.txt").read_text() == ""
+
+
+def test_only_the_console_prints() -> None:
+    folder = Path(console.__file__).parent
+    prints = [p.name for p in folder.glob("*.py") if "click.echo(" in p.read_text()]
+    assert prints == ["console.py"]

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from mmevent.cli import corpus
+from mmevent.corpus import coders
 from mmevent.posts import read_table, write_table
 
 Command = Callable[..., Any]
@@ -30,7 +33,8 @@ def test_a_sample_that_is_coded_says_what_the_corpus_holds(
     assert {"id", "stratum", "inclusion_probability", "text"} <= set(table)
     shown = json.loads(tasks.read_text())
     assert len(shown) == 28
-    assert {"id", "text"} <= set(shown[0]["data"])
+    assert {"post_id", "text"} <= set(shown[0]["data"])
+    assert "id" not in shown[0]["data"]
     assert not {"stratum", "inclusion_probability"} & set(shown[0]["data"])
     table["code"] = np.arange(28) % 2
     write_table(table, drawn)
@@ -91,6 +95,7 @@ def test_coders_are_compared(done: Command, refused: Command, tmp_path: Path) ->
     assert "1 posts to adjudicate" in said
     assert read_table(out)["id"].tolist() == [2]
     assert "not of the scheme" in refused(*words, "--scheme", "1|2")
+    assert "1 posts to adjudicate" in done(*words, "--scheme", "0|1|2").stdout
     gap = pd.DataFrame({"id": [5], "who": ["A"], "event": [None]})
     write_table(pd.concat([coded, gap]), path)
     assert "1 posts to adjudicate" in done(*words, "--scheme", "0|1").stdout
@@ -108,3 +113,84 @@ def test_files_that_cannot_be_written_are_refused_first(
     assert not out.exists()
     words = ["estimate", predictions, predictions, "--label", "id", "--json"]
     assert "Correct --json" in refused(*words, tmp_path / "no" / "figures.json")
+
+
+def predicted(folder: Path) -> Path:
+    """Write predictions of 60 posts, whose ids are the numbers of tasks as well."""
+    score = np.arange(60) / 60
+    audit = pd.DataFrame({"id": np.arange(60), "score": score, "margin": score - 0.5})
+    audit["created_at"] = "2024-03-31T23:30:00-05:00"
+    audit["place"] = ["\x1b[2Jhere", "中"] * 30
+    write_table(audit, folder / "predictions.csv")
+    return folder / "predictions.csv"
+
+
+def test_what_label_studio_exports_is_read_back(
+    done: Command, refused: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coders, "N_RESAMPLES", 2)
+    predictions, drawn = predicted(tmp_path), tmp_path / "drawn.csv"
+    tasks, export = tmp_path / "tasks.json", tmp_path / "export.json"
+    done("sample", predictions, "-n", 60, "--label-studio", tasks, "-o", drawn)
+    shown = [task["data"] for task in json.loads(tasks.read_text())]
+    codes = ["yes" if int(data["post_id"]) >= 40 else "no" for data in shown]
+    own = [{**data, "id": k} for k, data in enumerate(shown)]
+    rows = [
+        {**data, "event": code, "annotator": who, "lead_time": 2}
+        for who in ("A", "B")
+        for data, code in zip(own, codes, strict=True)
+    ]
+    export.write_text(json.dumps(rows))
+    words = ["estimate", predictions, export, "--label", "event", "--positive", "yes"]
+    assert "20 [20, 20]" in done(*words, "--sample", drawn).stdout
+    assert "--sample on the command line" in refused(*words)
+    said = done("agreement", export, "--label", "event", "--coder", "annotator")
+    assert "60\n0 posts to adjudicate" in said.stdout
+    export.write_text(json.dumps([row | {"post_id": 1} for row in rows]))
+    assert "coded twice by one coder" in refused(
+        "agreement", export, "--label", "event", "--coder", "annotator"
+    )
+
+
+def test_figures_by_day_and_place_and_nothing_for_the_terminal_to_obey(
+    done: Command, refused: Command, tmp_path: Path
+) -> None:
+    predictions, drawn = predicted(tmp_path), tmp_path / "drawn.csv"
+    done("sample", predictions, "-n", 60, "-o", drawn)
+    write_table(read_table(drawn).assign(event=1), drawn)
+    words = ["estimate", predictions, drawn, "--label", "event"]
+    said = done(*words, "--period", "day", "--by", "place").stdout
+    assert "2024-03-31 " in said
+    assert r"place: \x1b[2Jhere" in said
+    assert "\x1b" not in said
+    said = done(*words, "--period", "day", "--timezone", "Europe/Berlin").stdout
+    assert "2024-04-01 " in said
+    assert "2024-03-31" not in said
+    assert "add --period" in refused(*words, "--timezone", "Europe/Berlin")
+    line = refused(*words, "--period", "day", "--timezone", "berlin")
+    assert "'Europe/Berlin'" in line
+    line = refused(*words[:3], "--label", "\x1b[2J")
+    assert "\x1b" not in line
+
+
+def test_all_is_saved_before_anything_is_printed(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(text: str) -> None:
+        raise ZeroDivisionError(text)
+
+    predictions, drawn = predicted(tmp_path), tmp_path / "drawn.csv"
+    tasks, figures = tmp_path / "tasks.json", tmp_path / "figures.json"
+    differ = tmp_path / "differ.csv"
+    monkeypatch.setattr(corpus, "show", fail)
+    monkeypatch.setattr(coders, "N_RESAMPLES", 2)
+    run(*("sample", predictions, "-n", 60, "--label-studio", tasks, "-o", drawn))
+    coded = read_table(drawn)
+    both = [coded.assign(event=1, who="A"), coded.assign(event=0, who="B")]
+    write_table(pd.concat(both), drawn)
+    run("estimate", predictions, drawn, "--label", "event", "--json", figures)
+    words = ["--label", "event", "--coder", "who", "--disagreements", differ]
+    run("agreement", drawn, *words)
+    assert len(json.loads(tasks.read_text())) == 60
+    assert json.loads(figures.read_text())["n_coded"] == 60
+    assert len(read_table(differ)) == 60

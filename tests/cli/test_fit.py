@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from click.testing import Result
 
 import mmevent
+from mmevent.cli import fit, shared
 from mmevent.posts import read_table, write_table
 
 Command = Callable[..., Any]
@@ -324,3 +326,34 @@ def test_fit_refuses_tables(
     line = refused("fit", path, "--label", "event", *models, "-o", tmp_path / "model")
     assert message in line
     assert os.listdir(tmp_path) == [name]
+
+
+class Fitted:
+    """A detector that notes what is done with it."""
+
+    estimate_ = "figures with 中"
+
+    def __init__(self, notes: list[str], error: type[Exception] | None) -> None:
+        self.notes, self.error = notes, error
+
+    def fit(self, *given: object, **named: object) -> None:
+        self.notes.append("fitted")
+
+    def save(self, *given: object, **named: object) -> None:
+        self.notes.append("saved")
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [None, OSError])
+def test_a_model_is_saved_before_anything_is_printed(
+    error: type[Exception] | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(fit, "show", lambda text: notes.append(text.strip()))
+    monkeypatch.setattr(fit, "rule_in_words", lambda detector: "the rule")
+    monkeypatch.setattr(shared, "show_bars", lambda detector, shown: None)
+    detector: Any = Fitted(notes, error)
+    with pytest.raises(error) if error else nullcontext():
+        fit.fit_and_save(detector, *(None,) * 2, tmp_path)  # type: ignore[arg-type]
+    assert notes == ["fitted", "saved", "figures with 中", "the rule"]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from mmevent.corpus import coders
 from mmevent.corpus.coders import agreement
 from mmevent.exceptions import InputError, MissingPackageError
 
@@ -74,7 +75,7 @@ def test_one_label_leaves_nothing_to_measure() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.drop(columns="coder"), "have no column 'coder'"),
+        (lambda c: c.drop(columns="coder"), "has no column 'coder'"),
         (
             lambda c: c.assign(event=c["event"].where(c["coder"] == "Ann")),
             "nothing.*Ben",
@@ -98,3 +99,49 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "krippendorff", None)
     with pytest.raises(MissingPackageError, match=r'pip install "mmevent\[coders\]"'):
         agreement(codings(), "event", coder="coder")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.assign(id=c["id"].astype(str).where(c["coder"] == "Ann", c["id"])),
+        lambda c: c.assign(id=c["id"].where(c["coder"] == "Ann", c["id"] + 0.0)),
+        lambda c: c.assign(
+            event=c["event"].astype(object).where(c["id"] % 2 == 0, c["event"].map(str))
+        ),
+    ],
+    ids=["ids as text", "ids as floats", "labels as text"],
+)
+def test_ids_and_labels_are_compared_in_every_type(
+    change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coders, "N_RESAMPLES", 2)
+    plain = agreement(codings(), "event", coder="coder").table
+    found = agreement(change(codings()), "event", coder="coder", labels=["0", 1])
+    assert found.table[["value", "n_posts"]].equals(plain[["value", "n_posts"]])
+
+
+def test_a_coder_in_two_types_is_one_coder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coders, "N_RESAMPLES", 2)
+    coded = codings().assign(coder=[1, "1"] * 100 + [2, 2.0] * 100)
+    found = agreement(coded, "event", coder="coder")
+    assert found.table["coders"].tolist() == ["all", "1, 2"]
+
+
+def test_a_coder_may_be_called_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coders, "N_RESAMPLES", 2)
+    coded = codings().replace({"coder": {"Ann": "id"}})
+    found = agreement(coded, "event", coder="coder")
+    assert found.table["coders"].tolist() == ["all", "Ben, id"]
+    assert found.disagreements.columns.tolist() == ["id", "Ben", "(id)"]
+    assert found.disagreements["id"].dtype.kind == "i"
+
+
+def test_codings_need_ids_and_three_columns() -> None:
+    coded = codings()
+    with pytest.raises(InputError, match=r"2 codings have no id.*rows \[0, 200\]"):
+        agreement(
+            coded.assign(id=coded["id"].where(coded["id"] > 0)), "event", coder="coder"
+        )
+    with pytest.raises(InputError, match="not two columns beside 'id'"):
+        agreement(coded, "event", coder="id")

@@ -113,5 +113,5 @@ def test_predictions_that_cannot_be_used() -> None:
 def test_predictions_without_a_number_are_refused(name: str) -> None:
     audit = make().assign(probability=0.5)
     audit.loc[3, name] = np.nan
-    with pytest.raises(InputError, match=f"lack the {name} of 1 of 2,000 posts"):
+    with pytest.raises(InputError, match=f"no usable {name} in 1 of 2,000 rows"):
         draw_sample(audit, 200)

@@ -253,3 +253,34 @@ def test_a_slice_is_weighted_like_the_whole() -> None:
         EVENT[inside], FLAGGED[inside], sample_weight=row[inside]
     )
     assert table.loc["north", "precision"] == pytest.approx(expected)
+
+
+def test_periods_are_those_of_the_clock_of_each_post() -> None:
+    posts, _, _ = make_posts(300, random_state=0)
+    own = np.where(
+        np.arange(300) < 150, "2024-03-31T23:30:00-05:00", "2024-04-01T06:00:00+09:00"
+    )
+    posts = posts[["id", "text"]].assign(created_at=own)
+    prepared = Prepared.of(
+        posts, columns=None, image_root=None, allow_outside_root=False
+    )
+    names = Slices.of(prepared, posts).names["period"]
+    assert set(names) == {"2024-03-31", "2024-04-01"}
+
+
+def test_values_are_slices_in_every_type_and_lists_are_none() -> None:
+    posts, _, _ = make_posts(6, random_state=0)
+    posts = posts[["id", "text"]].assign(
+        place=pd.Series([1, "1", 1.0, None, MISSING, OTHER], dtype=object),
+        lang=[["en"]] * 6,
+    )
+    prepared = Prepared.of(
+        posts, columns=None, image_root=None, allow_outside_root=False
+    )
+    slices = Slices.of(prepared, posts, ["place"])
+    named = slices.names["place"].tolist()
+    assert named == ["1", "1", "1", f"({MISSING})", MISSING, OTHER]
+    assert "lang" not in slices.names
+    assert slices.notes == ["lists in the column 'lang': no figures by it."]
+    with pytest.raises(InputError, match="column 'lang' cannot be compared"):
+        Slices.of(prepared, posts, ["lang"])

@@ -125,8 +125,18 @@ def test_labeling_that_is_not_flat(labels: Any) -> None:
 
 
 def test_labels_that_cannot_be_compared() -> None:
-    with pytest.raises(InputError, match="labeling 0 has labels that cannot be comp"):
+    with pytest.raises(InputError, match="labels of labeling 0 cannot be compared"):
         connected_groups([["a"], ["b"]])
+
+
+@pytest.mark.parametrize("same", ["1", 1.0, np.float32(1)], ids=repr)
+def test_a_label_links_rows_in_every_type(same: Any) -> None:
+    assert connected_groups([1, same, "01", 2]).tolist() == [0, 0, 1, 2]
+
+
+def test_labels_that_became_floats_are_refused() -> None:
+    with pytest.raises(InputError, match="labels of labeling 1 are not exact"):
+        connected_groups([1, 2], np.array([1.8e18, np.nan]))
 
 
 def test_duplicates_use_images_that_were_read() -> None:

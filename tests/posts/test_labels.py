@@ -143,6 +143,24 @@ def test_groups_of_any_kind_are_taken(groups: Any) -> None:
     assert checked.tolist() == list(groups)
 
 
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [2**60 + 1, None, 2**60],
+        [2**60 + 1, float("nan"), 2**60],
+        (2**60 + 1, pd.NA, 2**60),
+        pd.Series([2**60 + 1, None, 2**60], dtype="Int64"),
+        pd.Index([2**60 + 1, None, 2**60], dtype=object),
+    ],
+    ids=repr,
+)
+def test_long_groups_with_a_gap_stay_exact(groups: Any) -> None:
+    checked = check_groups(groups, 3)
+    assert checked is not None
+    assert [checked[0], checked[2]] == [2**60 + 1, 2**60]
+    assert pd.isna(checked[1])
+
+
 @pytest.mark.parametrize("missing", [float("nan"), None, pd.NA], ids=str)
 def test_a_missing_value_in_a_list_stays_missing(missing: Any) -> None:
     groups = check_groups(["a", missing, "b", missing], 4)

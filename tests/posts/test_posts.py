@@ -286,9 +286,19 @@ class TestIds:
         with pytest.raises(InputError, match="ids cannot be compared.*unhashable"):
             to_posts([{"id": ["a"], "text": "x"}, {"id": ["b"], "text": "x"}])
 
-    def test_numbers_and_strings_differ(self) -> None:
-        posts = to_posts([{"id": 1, "text": "x"}, {"id": "1", "text": "x"}])
-        assert posts["id"].tolist() == [1, "1"]
+    @pytest.mark.parametrize("same", ["1", 1.0, np.int8(1)], ids=repr)
+    def test_one_id_in_two_types_is_one_id(self, same: Any) -> None:
+        with pytest.raises(InputError, match="1 ids occur more than once"):
+            to_posts([{"id": 1, "text": "x"}, {"id": same, "text": "x"}])
+
+    def test_long_integers_beside_a_fraction_stay_exact(self) -> None:
+        posts = to_posts([{"id": 2**53 + 1, "text": "x"}, {"id": 1.5, "text": "x"}])
+        assert posts["id"].tolist() == [2**53 + 1, 1.5]
+
+    def test_ids_that_became_floats_are_refused(self) -> None:
+        frame = pd.DataFrame({"id": [1.8e18, 1.8e18 + 512], "text": "x"})
+        with pytest.raises(InputError, match="ids are not exact.*read_table"):
+            to_posts(frame)
 
 
 class TestCreatedAt:

@@ -6,10 +6,12 @@ import io
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.model_selection import StratifiedKFold
 
+from mmevent.exceptions import InputError
 from mmevent.posts.labels import Labels
 from mmevent.posts.prepared import Prepared
 
@@ -20,7 +22,7 @@ def png(value: int) -> bytes:
     return buffer.getvalue()
 
 
-def prepare(posts: list[dict[str, Any]]) -> Prepared:
+def prepare(posts: Any) -> Prepared:
     return Prepared.of(posts, columns=None, image_root=None, allow_outside_root=False)
 
 
@@ -77,6 +79,17 @@ def test_posts_are_known_again_by_id_text_or_image(
     other: dict[str, Any], same: bool
 ) -> None:
     assert shares_a_key(POSTS[0], other) is same
+
+
+@pytest.mark.parametrize(("one", "other"), [(7, "7"), (7.0, 7), (7.0, "7")], ids=repr)
+def test_a_post_is_known_again_by_its_id_in_another_type(one: Any, other: Any) -> None:
+    assert shares_a_key({"id": one, "text": None}, {"id": other, "text": None})
+
+
+def test_groups_that_became_floats_are_named() -> None:
+    posts = pd.DataFrame({"text": ["a", "b"], "group": [1.8e18, np.nan]})
+    with pytest.raises(InputError, match="groups are not exact"):
+        prepare(posts).caller_groups(None)
 
 
 def test_row_numbers_are_no_ids() -> None:

@@ -1,0 +1,159 @@
+"""A coded sample, checked against the predictions that it was drawn from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmevent.corpus.columns import need_columns, number_column, truth
+from mmevent.corpus.sampling import PROBABILITY, STRATUM, Strata
+from mmevent.exceptions import InputError
+from mmevent.posts.keys import as_key, as_keys
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.intp]
+
+_WHAT = "coded sample"
+
+
+def checked_codes(
+    audit: pd.DataFrame,
+    coded: pd.DataFrame,
+    label: str,
+    strata: Strata,
+    sample: pd.DataFrame | None = None,
+    pos_label: Any = None,
+) -> tuple[IntArray, FloatArray]:
+    """Validate a coded sample; return its rows in the audit and their mean labels."""
+    if sample is not None:
+        coded = _with_sample(coded, label, sample)
+    _need(coded, label)
+    labels = pd.Series(_as_events(coded, label, pos_label))
+    rows = _rows_of(audit, coded)
+    _check_strata(coded, rows, strata)
+    share = labels.groupby(rows).mean()
+    missing = share.isna()
+    if missing.any():
+        raise InputError(
+            f"{int(missing.sum())} posts of the sample have no label: expected one for "
+            f"each, got none for the ids "
+            f"{audit['id'].iloc[share.index[missing][:5]].tolist()}. Code them too: "
+            f"posts that coders leave out are seldom like the others."
+        )
+    _check_whole(coded, rows, strata)
+    return share.index.to_numpy(), share.to_numpy(dtype=float)
+
+
+def _need(coded: pd.DataFrame, label: str) -> None:
+    advice = "Code what mmevent sample drew."
+    if STRATUM not in coded and label in coded:
+        advice = (
+            "Code what mmevent sample drew. If this is what a program for annotation "
+            "exported, pass the table that was drawn as well (sample=, or --sample on "
+            "the command line)."
+        )
+    need_columns(coded, ["id", label, STRATUM, PROBABILITY], _WHAT, advice)
+
+
+def _with_sample(coded: pd.DataFrame, label: str, sample: pd.DataFrame) -> pd.DataFrame:
+    """Put stratum and probability beside codings, and a row for each uncoded post."""
+    drawn = [STRATUM, PROBABILITY]
+    need_columns(sample, ["id", *drawn], "sample", "Pass what mmevent sample wrote.")
+    need_columns(coded, ["id", label], _WHAT, "Correct the names.")
+    keys = as_keys(coded["id"], "the ids of the coded sample")
+    of_sample = pd.Index(as_keys(sample["id"], "the ids of the sample"))
+    if of_sample.hasnans or not of_sample.is_unique:
+        raise InputError(
+            "the sample has posts without an id, or twice: expected each post once, as "
+            "mmevent sample wrote it. Pass that table."
+        )
+    rows = of_sample.get_indexer(pd.Index(keys))
+    if (rows < 0).any():
+        raise InputError(
+            f"{int((rows < 0).sum())} coded posts are not in the sample: expected ids "
+            f"of the sample, got {coded.loc[rows < 0, 'id'][:5].tolist()}. Pass the "
+            f"sample that was coded."
+        )
+    uncoded = np.setdiff1d(np.arange(len(sample)), rows)
+    order = np.concatenate([rows, uncoded])
+    labels = coded[label].astype(object).tolist() + [None] * len(uncoded)
+    found = sample[["id", *drawn]].iloc[order].reset_index(drop=True)
+    return found.assign(**{label: pd.Series(labels, dtype=object)})
+
+
+def _as_events(coded: pd.DataFrame, label: str, pos_label: Any) -> FloatArray:
+    """Return 1 for events, 0 for others, and NaN where there is no label."""
+    keys = as_keys(coded[label], f"the labels in the column {label!r}")
+    missing = np.array([key is None for key in keys])
+    if pos_label is not None:
+        known = list(dict.fromkeys(key for key in keys if key is not None))
+        event = as_key(pos_label)
+        if len([key for key in known if key != event]) > 1:
+            raise InputError(
+                f"the column {label!r} has other labels than two: expected "
+                f"{event!r} for an event and one other label, got {known[:5]}. "
+                f"Correct the labels, or which one is an event."
+            )
+        return np.where(missing, np.nan, keys == event)
+    labels = truth(coded[label], label)
+    wrong = np.isnan(labels) & ~missing
+    if wrong.any():
+        raise InputError(
+            f"the column {label!r} has other labels than 0 and 1 in "
+            f"{int(wrong.sum())} rows: expected 1 for an event, got "
+            f"{coded.loc[wrong, label].unique()[:5].tolist()}. Correct them, or say "
+            f"which label is an event (pos_label=, or --positive on the command line)."
+        )
+    return labels
+
+
+def _rows_of(audit: pd.DataFrame, coded: pd.DataFrame) -> IntArray:
+    """Return the row of each coding in the audit."""
+    keys = as_keys(coded["id"], "the ids of the coded sample")
+    without = np.array([key is None for key in keys])
+    if without.any():
+        raise InputError(
+            f"{int(without.sum())} rows of the coded sample have no id: expected one "
+            f"in each, got none in the rows {np.flatnonzero(without)[:5].tolist()}, "
+            f"counted from 0. Fill them in, or remove rows that are empty."
+        )
+    of_audit = pd.Index(as_keys(audit["id"], "the ids of the predictions"))
+    rows: IntArray = of_audit.get_indexer(pd.Index(keys))
+    unknown = rows < 0
+    if unknown.any():
+        raise InputError(
+            f"{int(unknown.sum())} coded posts are not in the predictions: expected "
+            f"ids of the corpus, got {coded.loc[unknown, 'id'][:5].tolist()}. Pass the "
+            f"predictions that the sample was drawn from."
+        )
+    return rows
+
+
+def _check_strata(coded: pd.DataFrame, rows: IntArray, strata: Strata) -> None:
+    others = strata.stratum[rows] != number_column(coded, STRATUM, _WHAT)
+    if others.any():
+        seen = int((strata.stratum[rows] < 0).sum())
+        raise InputError(
+            f"the sample was drawn from other predictions: expected the strata of "
+            f"these predictions, got others for {int(others.sum())} posts, {seen} of "
+            f"which were seen in training. Pass the predictions that it was drawn from."
+        )
+
+
+def _check_whole(coded: pd.DataFrame, rows: IntArray, strata: Strata) -> None:
+    drawn = number_column(coded, PROBABILITY, _WHAT, least=0, most=1)
+    n_strata = len(strata.size)
+    count = np.bincount(strata.stratum[np.unique(rows)], minlength=n_strata)
+    stratum = strata.stratum[rows]
+    expected = np.rint(drawn * strata.size[stratum])
+    if (count == 0).any() or (expected != count[stratum]).any():
+        raise InputError(
+            f"the sample is not whole: expected the number of posts of each stratum "
+            f"that {PROBABILITY} states, got {count.tolist()} of "
+            f"{strata.size.tolist()}. Pass all rows that were drawn."
+        )

@@ -1,0 +1,198 @@
+"""Tasks for Label Studio, and codings from what it exports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmevent.corpus.sampling import PROBABILITY, STRATUM
+from mmevent.exceptions import InputError
+from mmevent.posts.keys import as_keys
+from mmevent.posts.tables import read_table, without_surrogates
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+__all__ = ["label_studio_tasks", "read_coded"]
+
+POST_ID, ANNOTATOR = "post_id", "annotator"
+# Columns that exports as JSON-MIN and CSV fill with what Label Studio knows itself,
+# whatever a task has under these names.
+_OF_EXPORTS = (
+    *("id", ANNOTATOR, "annotation_id", "created_at", "updated_at", "lead_time"),
+    *("agreement", "history"),
+)
+_ONLY_OF_EXPORTS = {"annotation_id", "lead_time"}
+_VALUES = ("choices", "text", "rating", "number", "taxonomy")
+
+
+def label_studio_tasks(posts: pd.DataFrame) -> str:
+    """Return tasks to import into Label Studio, without what the model thinks.
+
+    Parameters
+    ----------
+    posts : DataFrame
+        From `draw_sample`, with columns of the posts beside the ids.
+
+    Returns
+    -------
+    str
+        JSON. The id is text and named ``post_id``; other names that Label Studio fills
+        itself in its exports get the prefix ``post_`` too. Dates, numbers that are not
+        whole and long integers are text, so that no program changes them.
+
+    See Also
+    --------
+    read_coded : Read the codings back.
+
+    Examples
+    --------
+    >>> import json, pandas as pd
+    >>> from mmevent.corpus import label_studio_tasks
+    >>> posts = pd.DataFrame({"id": [7], "created_at": pd.to_datetime(["2024-03-09"])})
+    >>> json.loads(label_studio_tasks(posts))[0]["data"]
+    {'post_id': '7', 'post_created_at': '2024-03-09T00:00:00'}
+    """
+    cells: dict[str, list[Any]] = {POST_ID: as_keys(posts["id"], "ids").tolist()}
+    for name in posts:
+        if name not in ("id", STRATUM, PROBABILITY):
+            cells[_name_in_task(str(name), cells)] = [*map(_plain, posts[name])]
+    rows = zip(*cells.values(), strict=True)
+    tasks = [{"data": dict(zip(cells, row, strict=True))} for row in rows]
+    return without_surrogates(json.dumps(tasks, indent=1, ensure_ascii=False))
+
+
+def _name_in_task(name: str, taken: Iterable[str]) -> str:
+    while name in _OF_EXPORTS or name in taken:
+        name = f"post_{name}"
+    return name
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell as JSON that every program reads as it is."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if pd.isna(value):
+        return None
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int) and abs(value) < 2**53:
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def read_coded(path: str | os.PathLike[str]) -> pd.DataFrame:
+    r"""Read a table of codings, or what Label Studio exported.
+
+    Parameters
+    ----------
+    path : str or path
+        A table as for `read_table`, or an export of Label Studio: JSON, JSON-MIN, CSV
+        or TSV. Its tasks were written by `label_studio_tasks`. In a table without a
+        column ``stratum``, a column ``post_id`` has the ids.
+
+    Returns
+    -------
+    DataFrame
+        One row per coding. Of an export: ``id``, the post's, ``annotator``, and a
+        column for each question, besides columns of the posts. Annotations that were
+        skipped are left out.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or an export does not have the posts' ids.
+
+    See Also
+    --------
+    estimate_corpus : Takes the codings of a sample.
+    agreement : Compares coders.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from mmevent.corpus import read_coded
+    >>> lines = "annotator,annotation_id,event,id,post_id\n2,9,yes,1,007\n"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "export.csv")
+    ...     written = path.write_text(lines)
+    ...     read_coded(path)[["id", "annotator", "event"]].values.tolist()
+    [['007', 2, 'yes']]
+    """
+    path = Path(path)
+    frame = _read_json(path) if path.suffix.lower() == ".json" else read_table(path)
+    if STRATUM in frame:  # what was drawn, coded in the table itself
+        return frame
+    if POST_ID in frame:
+        return frame.drop(columns="id", errors="ignore").rename(columns={POST_ID: "id"})
+    if ANNOTATOR in frame and _ONLY_OF_EXPORTS & set(frame):
+        raise InputError(
+            f"{path.name!r} is an export of Label Studio without the posts' ids: "
+            f"expected a column {POST_ID!r}, which the tasks of mmevent sample have, "
+            f"and got none. The column 'id' has numbers of Label Studio's own tasks. "
+            f"Export as JSON, where a task keeps what was imported, or make the tasks "
+            f"again."
+        )
+    return frame
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    try:
+        records = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read: expected a file with codings, and got "
+            f"{error.strerror!r}. Correct the path."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{str(path)!r} is not well formed: expected JSON, and got: {error}. "
+            f"Export it again."
+        ) from error
+    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+        raise InputError(
+            f"{str(path)!r} has no codings: expected a JSON list of objects, as Label "
+            f"Studio exports, and got {type(records).__name__}. Export as JSON, "
+            f"JSON-MIN or CSV."
+        )
+    if records and all("data" in task and "annotations" in task for task in records):
+        try:
+            records = [row for task in records for row in _codings(task)]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{str(path)!r} has tasks of another form: expected Label Studio's "
+                f"JSON, and got: {error}. Export as JSON-MIN or CSV."
+            ) from error
+    names = dict.fromkeys(name for row in records for name in row)
+    cells = {name: [row.get(name) for row in records] for name in names}
+    return pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in cells.items()})
+
+
+def _codings(task: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """Yield a row for each annotation of a task; nothing overwrites its data."""
+    data = dict(task["data"])
+    identifier = data.pop(POST_ID, data.pop("id", None))
+    for annotation in task["annotations"]:
+        if annotation.get("was_cancelled"):
+            continue
+        coder = annotation.get("completed_by")
+        if isinstance(coder, Mapping):
+            coder = coder.get("email") or coder.get("id")
+        answers: dict[str, list[Any]] = {}
+        for result in annotation.get("result", ()):
+            given = [result.get("value", {}).get(kind) for kind in _VALUES]
+            for values in (value for value in given if value is not None):
+                several = values if isinstance(values, list) else [values]
+                answers.setdefault(str(result.get("from_name")), []).extend(several)
+        labels = {k: v[0] if len(v) == 1 else v for k, v in answers.items()}
+        yield {**data, **labels, "id": identifier, ANNOTATOR: coder}
