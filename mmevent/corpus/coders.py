@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
 from mmevent._common import require
+from mmevent._settings import with_own_settings
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Agreement:
         return f"{table}\n{len(self.disagreements):,} posts to adjudicate"
 
 
+@with_own_settings
 def agreement(
     coded: pd.DataFrame,
     label: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmevent._settings import with_own_settings
 from mmevent.corpus.sampling import (
     PREDICTIONS,
     PROBABILITY,
@@ -99,6 +100,7 @@ class CorpusEstimate:
         return "\n".join(lines)
 
 
+@with_own_settings
 def estimate_corpus(
     audit: pd.DataFrame,
     coded: pd.DataFrame,

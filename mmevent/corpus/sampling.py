@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mmevent._settings import with_own_settings
 from mmevent.corpus.shares import StratumCounts, figures
 from mmevent.exceptions import InputError
 
@@ -37,6 +38,7 @@ PREDICTIONS = (
 )
 
 
+@with_own_settings
 def draw_sample(audit: pd.DataFrame, n: int, *, random_state: int = 0) -> pd.DataFrame:
     """Draw a stratified random sample of predicted posts, for coding by hand.
 
@@ -97,6 +99,7 @@ def draw_sample(audit: pd.DataFrame, n: int, *, random_state: int = 0) -> pd.Dat
     )
 
 
+@with_own_settings
 def expected_widths(audit: pd.DataFrame, n: int) -> dict[str, float]:
     """Return the expected width of each interval.
 
