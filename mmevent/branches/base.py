@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._settings import with_own_settings
 from mmevent.branches.head import check_head, fit_head, seeded
 from mmevent.branches.rows import (
     checked_classes,
@@ -123,6 +124,7 @@ class EncodedClassifier(ClassifierMixin, BaseEstimator, ABC):
         self._fit(X, y, groups, sample_weight)
         return self
 
+    @with_own_settings
     def _fit(
         self, X: Any, y: ArrayLike, groups: ArrayLike | None, weight: ArrayLike | None
     ) -> None:
@@ -328,6 +330,7 @@ class EncodedClassifier(ClassifierMixin, BaseEstimator, ABC):
         """
         return self._proba(X)
 
+    @with_own_settings
     def _proba(self, X: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
         items, _ = self._read(X)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmevent.branches.head import fit_head
 from mmevent.exceptions import InputError, ModelUnavailableError
+from mmevent.posts.texts import is_visible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def check_prompts(name: str, prompts: object) -> tuple[str, ...]:
     """Return prompts as they came, if they are a list of some."""
     listed = isinstance(prompts, Sequence) and not isinstance(prompts, (str, bytes))
     some = tuple(prompts) if listed and isinstance(prompts, Sequence) else ()
-    if not some or not all(isinstance(p, str) and p.strip() for p in some):
+    if not some or not all(isinstance(p, str) and is_visible(p) for p in some):
         raise InputError(
             f"{name}={prompts!r} are no prompts: expected a list of one description "
             f"of a picture or more, none of them empty. Write for example "

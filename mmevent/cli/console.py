@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mmevent._common import replaced_file
+from mmevent._settings import own_settings
 from mmevent.cli.shared import show_bars
 from mmevent.exceptions import InputError, MmeventError, MmeventWarning, RunError
 
@@ -215,7 +216,7 @@ class Session:
 @contextmanager
 def start_session(*, quiet: bool, cache: str | None = None) -> Iterator[Session]:
     """Open a session with clean warnings, whose embeddings are kept in `cache`."""
-    with clean_warnings(), _named_cache(cache):
+    with clean_warnings(), own_settings(), _named_cache(cache):
         yield Session(quiet=quiet)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mmevent._common import require
+from mmevent._settings import with_own_settings
 from mmevent.corpus.columns import need_columns
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name
@@ -68,6 +69,7 @@ class Agreement:
         return f"{table}\n{len(self.disagreements):,} posts to adjudicate"
 
 
+@with_own_settings
 def agreement(
     coded: pd.DataFrame,
     label: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmevent._settings import with_own_settings
 from mmevent.corpus.coded import checked_codes
 from mmevent.corpus.columns import PREDICTIONS, need_columns
 from mmevent.corpus.sampling import checked_predictions, stratify
@@ -94,6 +95,7 @@ class CorpusEstimate:
         return "\n".join(lines)
 
 
+@with_own_settings
 def estimate_corpus(
     audit: pd.DataFrame,
     coded: pd.DataFrame,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mmevent._settings import with_own_settings
 from mmevent.corpus.columns import (
     PREDICTIONS,
     flag_column,
@@ -40,6 +41,7 @@ _WIDTHS = (1, 3, 10)  # strata below the threshold, in numbers of flagged posts
 _GUESS = (0.6, 0.15, 0.04, 0.01, 0.002)
 
 
+@with_own_settings
 def draw_sample(audit: pd.DataFrame, n: int, *, random_state: int = 0) -> pd.DataFrame:
     """Draw a stratified random sample of predicted posts, for coding by hand.
 
@@ -100,6 +102,7 @@ def draw_sample(audit: pd.DataFrame, n: int, *, random_state: int = 0) -> pd.Dat
     )
 
 
+@with_own_settings
 def expected_widths(audit: pd.DataFrame, n: int) -> dict[str, float]:
     """Return the expected width of each interval.
 

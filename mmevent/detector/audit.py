@@ -9,6 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from mmevent._common import warn_user
+from mmevent._settings import with_own_settings
 from mmevent._walk import walk
 from mmevent.branches.text import TextClassifier
 from mmevent.encoders.cache import shared_memo
@@ -36,6 +37,7 @@ AUDIT_COLUMNS = (
 are there where the detector has a second stage, and a calibration."""
 
 
+@with_own_settings
 def audit_posts(
     fitted: FittedDetector,
     posts: Any,

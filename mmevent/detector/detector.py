@@ -9,6 +9,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._settings import with_own_settings
 from mmevent.detector.audit import audit_posts
 from mmevent.detector.evaluating import held_out_scores
 from mmevent.detector.fitted import FittedAttributes
@@ -293,6 +294,7 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         margin: NDArray[np.float64] = self.audit(posts)["margin"].to_numpy()
         return margin if self._events_second else -margin
 
+    @with_own_settings
     def predict_proba(self, posts: Any) -> NDArray[np.float64]:
         """Return calibrated probabilities, or scores if there is no calibration.
 

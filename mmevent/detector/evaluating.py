@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._settings import with_own_settings
 from mmevent.detector.audit import score_posts
 from mmevent.detector.second_stage import NO_SECOND_STAGE
 from mmevent.detector.settings import Reading, Settings
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mmevent.posts.prepared import Prepared
 
 
+@with_own_settings
 def evaluate(
     detector: EventDetector,
     posts: Any,
@@ -329,6 +331,7 @@ def _held_out_run(
     return Run(None, fold, scores, thresholds, [], probability)
 
 
+@with_own_settings
 def held_out_scores(
     fitted: FittedDetector, posts: Any, y: ArrayLike, *, reading: Reading
 ) -> list[Any]:

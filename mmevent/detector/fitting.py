@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmevent._common import warn_user
+from mmevent._settings import with_own_settings
 from mmevent.branches.fitting import fit_branch
 from mmevent.detector.fitted import FitRecord, FittedDetector
 from mmevent.detector.second_stage import NO_SECOND_STAGE, fit_stages
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.intp]
 
 
+@with_own_settings
 def fit_detector(
     settings: Settings,
     posts: Any,

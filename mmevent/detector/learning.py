@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._settings import with_own_settings
 from mmevent.detector.settings import Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.evaluation.baselines import whole
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
+@with_own_settings
 def learning_curve(
     detector: EventDetector,
     posts: Any,

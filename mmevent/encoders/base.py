@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from mmevent._common import warn_user
+from mmevent._settings import with_own_settings
 from mmevent._walk import LOADED, TRAINED
 from mmevent.encoders.cache import EmbeddingStore, active_store
 from mmevent.encoders.disk_cache import disk_store
@@ -333,6 +334,7 @@ class Encoder(TransformerMixin, BaseEstimator, ABC):
         return tags
 
 
+@with_own_settings
 def embed(
     model: Model,
     items: Sequence[Any],

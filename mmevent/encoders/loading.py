@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmevent._common import json_hash
+from mmevent._settings import with_own_settings
 from mmevent.encoders.cache import find_model, remember_model
 from mmevent.encoders.hub import (
     ModelSource,
@@ -47,6 +48,7 @@ _log = logging.getLogger(__name__)
 _lock = threading.RLock()
 
 
+@with_own_settings
 def load_model(
     kind: type[ModelT],
     name: str | os.PathLike[str],

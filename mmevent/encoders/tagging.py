@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mmevent._common import warn_user
+from mmevent._settings import with_own_settings
 from mmevent.encoders.hub import locate_model, quiet_loading
 from mmevent.encoders.image import image_processor
 from mmevent.encoders.loading import from_pretrained, incomplete
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["count_objects", "detect", "tag"]
 
 
+@with_own_settings
 def tag(
     images: Sequence[Source],
     model: str,
@@ -127,6 +129,7 @@ def tag(
     return pd.DataFrame(rows, columns=["image", "rank", "label", "score"])
 
 
+@with_own_settings
 def detect(
     images: Sequence[Source],
     model: str,

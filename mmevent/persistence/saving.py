@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mmevent import __version__
 from mmevent._common import warn_user
+from mmevent._settings import with_own_settings
 from mmevent.branches.image import ImageClassifier
 from mmevent.branches.text import TextClassifier
 from mmevent.detector.detector import EventDetector
@@ -67,6 +68,7 @@ _LIBRARIES = (
 )
 
 
+@with_own_settings
 def save(
     detector: EventDetector, folder: str | Path, *, standalone: bool = False
 ) -> None:
@@ -150,6 +152,7 @@ def save(
             path.write_bytes(data)
 
 
+@with_own_settings
 def load(folder: str | Path) -> EventDetector:
     """Read a detector from a folder that `save` wrote, possibly on another machine.
 

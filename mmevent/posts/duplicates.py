@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import sys
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,38 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
 from mmevent.posts.keys import as_keys
-
-# ASCII only: in Chinese and Japanese the text follows a link without a space.
-_LINK = re.compile(r"(?:[a-z][a-z0-9+.\-]*://|www\.|pic\.twitter\.com/)[!-~]*")
-_MENTION = re.compile(r"@\w+(?:@[\w.\-]+)?")
-_RETWEET = re.compile(r"(?:\s*rt(?=[\s:@])\s*(?:@\w+)?\s*:?)+")
-# Marks that only change the look of a symbol; without it they mean nothing.
-_VARIATION = re.compile("[\u20e3\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-
-
-class _Categories(dict[int, str | int | None]):
-    """Table for `str.translate`: the normalised form of each character."""
-
-    def __missing__(self, code: int) -> str | int | None:
-        category = unicodedata.category(chr(code))
-        self[code] = (
-            None if category == "Cf" else " " if category[0] in "PSZC" else code
-        )
-        return self[code]
-
-
-_CATEGORIES = _Categories()
-
-
-def normalise_text(text: str) -> str:
-    """Return the text normalised as in `duplicate_groups`; it may be empty."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = _LINK.sub(" ", text)
-    retweet = _RETWEET.match(text)
-    if retweet:
-        text = text[retweet.end() :]
-    text = _VARIATION.sub("", _MENTION.sub(" ", text)).translate(_CATEGORIES)
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+from mmevent.posts.texts import cut_beginning, normalise_text
 
 
 def connected_groups(*labels: ArrayLike) -> NDArray[np.intp]:
@@ -104,12 +73,37 @@ def duplicates(
     texts: Sequence[str | None], images: Images, post: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Return the duplicate group of each post; ``post`` is the row of each image."""
-    normal = np.array([normalise_text(text or "") or None for text in texts], object)
+    n = len(texts)
     digests = images.digests.astype(object)
     digests[~images.usable] = None
-    rows = np.concatenate([np.arange(len(normal)), post])
-    keys = _stack([pd.factorize(normal)[0], pd.factorize(digests)[0]])
-    return _components(len(normal), rows, keys)
+    rows = np.concatenate([np.arange(n), np.arange(n), post])
+    keys = _stack([_text_codes(texts), pd.factorize(digests)[0]])
+    return _components(n, rows, keys)
+
+
+def _text_codes(texts: Sequence[str | None]) -> NDArray[np.intp]:
+    """Return a code of each text, then one of the longer copies of each cut text.
+
+    -1 stands for no text, and for a text that was not cut or has no longer copy. In
+    sorted order the copies of a cut text follow its beginning without a gap.
+    """
+    normal = [normalise_text(text or "") for text in texts]
+    beginnings = [cut_beginning(text or "") or "" for text in texts]
+    ordered = sorted({text for text in normal if text})
+    place = {text: i for i, text in enumerate(ordered)}
+    first = dict.fromkeys(filter(None, beginnings), -1)
+    joined = np.zeros(len(ordered) + 1, dtype=np.intp)  # to the one before, changes
+    for beginning in first:
+        start = bisect_left(ordered, beginning)
+        end = bisect_left(ordered, beginning + chr(sys.maxunicode), lo=start)
+        if start < end:
+            first[beginning] = start
+            joined[start + 1] += 1
+            joined[end] -= 1
+    code = np.append(np.cumsum(np.cumsum(joined[:-1]) == 0), -1)
+    own = [place.get(text, -1) for text in normal]
+    longer = [first.get(beginning, -1) for beginning in beginnings]
+    return np.asarray(code[own + longer], dtype=np.intp)
 
 
 def _codes(values: ArrayLike, place: int) -> NDArray[np.intp]:

@@ -26,6 +26,7 @@ from mmevent.posts.records import (
 )
 from mmevent.posts.sources import Source
 from mmevent.posts.tables import without_surrogates
+from mmevent.posts.texts import is_visible
 
 __all__ = [
     "duplicate_groups",
@@ -77,8 +78,9 @@ def to_posts(
 
     Notes
     -----
-    A `text` cell that is missing or only white space is no text. Numbers, True and
-    False become text.
+    A `text` cell that is missing, or in which nothing can be seen, is no text: white
+    space, control and format characters (a zero-width space, a byte order mark), and
+    fillers that are drawn as a blank. Numbers, True and False become text.
 
     An `images` cell may be missing (None, NaN, NA or an empty string), a path, several
     paths in one string with "|" between them, bytes, a ``PIL.Image``, a mapping with
@@ -169,9 +171,9 @@ def duplicate_groups(
 ) -> NDArray[np.intp]:
     """Group posts with the same text or a common image.
 
-    Two posts are linked if their normalised texts are equal and not empty, or if they
-    have an image with the same bytes. The groups are the connected components of these
-    links.
+    Two posts are linked if their normalised texts are equal and not empty, if one text
+    was cut and the other begins as it does, or if they have an image with the same
+    bytes. The groups are the connected components of these links.
 
     Parameters
     ----------
@@ -200,10 +202,17 @@ def duplicate_groups(
 
     Notes
     -----
-    A text is normalised by NFKC and case folding; links, mentions (``@name``) and a
-    leading "RT" are removed; punctuation, symbols (including emoji), white space and
-    control characters become single spaces. Letters, digits and marks on letters stay,
-    in every script.
+    A text is normalised by NFKC and case folding; HTML entities (``&amp;``) become
+    what they stand for; links, mentions (``@name``) and a leading "RT" are removed;
+    punctuation, symbols (including emoji), white space and control characters become
+    single spaces. Letters, digits and marks on letters stay, in every script. Of more
+    than 30 marks in a row, a long text keeps 30.
+
+    A text was cut if it ends in an ellipsis ("…" or "..."), which links may follow, as
+    Twitter cuts a retweet. Without the last word, which may be half a word, it must
+    have at least 40 normalised characters: unrelated posts can share a shorter
+    beginning. It is linked to every text that begins so, and thereby joins texts that
+    go on differently after this beginning.
 
     Examples
     --------
@@ -346,7 +355,7 @@ def _text(cell: Any) -> str | None:
         text = str(cell) if not whole else f"{cell:.0f}"
     else:
         raise TypeError(type(cell).__name__)
-    return text if text.strip() else None
+    return text if is_visible(text) else None
 
 
 def _sources(cell: Any) -> list[Source]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from mmevent.posts.duplicates import connected_groups, duplicates, normalise_text
+from mmevent.posts.duplicates import connected_groups, duplicates
 from mmevent.posts.images import Images
 from mmevent.posts.keys import as_keys
 from mmevent.posts.labels import Labels
 from mmevent.posts.posts import flatten_images, to_posts
+from mmevent.posts.texts import normalise_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

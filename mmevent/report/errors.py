@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._settings import with_own_settings
 from mmevent.detector.audit import score_posts, source_names
 from mmevent.detector.settings import Reading, Settings
 from mmevent.encoders.cache import shared_memo
@@ -114,6 +115,7 @@ class Errors:
         )
 
 
+@with_own_settings
 def find_errors(
     detector: EventDetector,
     posts: Any,

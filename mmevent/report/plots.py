@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent._common import require
+from mmevent._settings import with_own_settings
 from mmevent.detector.learning import learning_curve
 from mmevent.detector.settings import Settings
 from mmevent.evaluation.stability import chosen_on
@@ -324,6 +325,7 @@ def plot_learning_curve(curve: pd.DataFrame) -> Figure:
     return figure
 
 
+@with_own_settings
 def draw_plots(
     detector: EventDetector,
     posts: Any,

@@ -12,6 +12,7 @@ Source: Dinkelbach (1967), "On Nonlinear Fractional Programming", Management Sci
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.intp]
 
-FLAG_ALL = float(np.nextafter(0.0, 1.0))
+FLAG_ALL = math.ulp(0.0)
 TIE = 1e-12
 GAIN_TIE = 1e-9
 

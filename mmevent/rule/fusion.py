@@ -7,6 +7,7 @@ Sociological Methodology 49.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ POOLS = ("max", "mean", "noisy-or")
 IMAGE = "image"  # name of the image branch where there is one
 
 
+@np.errstate(under="ignore")
 def fuse(
     p_text: ArrayLike, p_image: ArrayLike, *, alpha: float, beta: float = 1.0
 ) -> FloatArray:
@@ -81,7 +83,7 @@ def fuse(
     array([0.75, 0.8 , 0.3 , 0.  ])
     """
     _check_weight("alpha", alpha, minimum=0.0)
-    _check_weight("beta", beta, minimum=np.nextafter(0.0, 1.0))
+    _check_weight("beta", beta, minimum=math.ulp(0.0))
     text, image = probabilities("p_text", p_text), probabilities("p_image", p_image)
     if text.shape != image.shape:
         raise InputError(
@@ -123,6 +125,7 @@ def applied_rule(p_text: ArrayLike, p_image: ArrayLike) -> NDArray[Any]:
     ).astype(object)
 
 
+@np.errstate(under="ignore")
 def pool_images(
     p_image: ArrayLike, post: ArrayLike, n_posts: int, *, pool: str = "max"
 ) -> FloatArray:

@@ -5,6 +5,7 @@ A policy is written as text, a number or a table of costs, see :func:`choose_thr
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -295,7 +296,7 @@ def _threshold_at(side: Ranking, cut: int) -> float:
     """Return a threshold that flags the same posts as a cut."""
     edge, below = float(side.edge(cut)), float(side.below(cut))
     if np.isinf(edge):
-        return float(np.nextafter(below, np.inf))
+        return math.nextafter(below, math.inf)
     return FLAG_ALL if below == 0 and not side.has_rest else midway(below, edge)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmevent._common import shared_context
+from mmevent._settings import with_own_settings
 from mmevent.exceptions import InputError
 from mmevent.rule.cuts import FLAG_ALL, TIE, Ranking, as_events, best_cuts
 from mmevent.rule.fusion import Evidence, Rule
@@ -126,6 +127,7 @@ class TuningResult:
     study: optuna.Study
 
 
+@with_own_settings
 def tune_rule(
     evidence: Evidence,
     y: ArrayLike,

@@ -11,6 +11,7 @@ follows the first stage's score; else it is between 1 and 2 and follows the seco
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class TwoStageRule:
     def threshold(self) -> float:
         """Threshold on the score: the second rule's, moved to its place above 1."""
         t = self.second.threshold
-        return max(1.0 + t / (1.0 + t), float(np.nextafter(1.0, 2.0)))
+        return max(1.0 + t / (1.0 + t), math.nextafter(1.0, 2.0))
 
 
 def first_of(rule: Rule | TwoStageRule) -> Rule:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from mmevent._settings import with_own_settings
 from mmevent.exceptions import InputError
 from mmevent.synthetic.scores import (
     PostModel,
@@ -167,6 +168,7 @@ __all__ = ["make_posts"]
 _PLACES = ("Alderport", "Brickton", "Castlemere", "Dunford", "Elmsgate", "Fairhaven")
 
 
+@with_own_settings
 def make_posts(
     n_posts: int = 1000,
     *,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit, logsumexp
 
+from mmevent._settings import with_own_settings
 from mmevent.exceptions import InputError
 from mmevent.synthetic.truth import SyntheticScores, Truth
 
@@ -194,6 +195,7 @@ def _count_up(sizes: np.ndarray) -> np.ndarray:
 __all__ = ["SCENARIOS", "make_scores"]
 
 
+@with_own_settings
 def make_scores(
     n_posts: int = 2000,
     *,

@@ -43,7 +43,7 @@ def test_prompts_and_templates_stay_as_they_came() -> None:
     assert filled("cat", ["a {}.", "{}"]) == ["a cat.", "cat"]
 
 
-@pytest.mark.parametrize("prompts", [[], "a", None, [None], {"a": 1}, [""]])
+@pytest.mark.parametrize("prompts", [[], "a", None, [None], {"a": 1}, [""], ["\u200b"]])
 def test_no_prompts_are_refused(prompts: Any) -> None:
     words = r"x=.* are no prompts: expected a list of one .* Write for example x=\["
     with pytest.raises(InputError, match=words):

@@ -9,50 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmevent.exceptions import InputError
-from mmevent.posts.duplicates import connected_groups, duplicates, normalise_text
+from mmevent.posts.duplicates import connected_groups, duplicates
 from mmevent.posts.images import Images
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("We  MARCH,\ttoday!!", "we march today"),
-        ("see https://t.co/aB3?x=1 now", "see now"),
-        ("see www.example.org/a now", "see now"),
-        ("see pic.twitter.com/abc", "see"),
-        ("cut https://t…", "cut"),
-        ("看http://t.cn/abc我们", "看 我们"),
-        ("RT @ana_1: hello", "hello"),
-        ("rt: hello", "hello"),
-        ("RT @ana: RT @bob: hello", "hello"),
-        ("RTL news", "rtl news"),
-        ("art @ana show", "art show"),
-        ("toot @ana@social.example.org end", "toot end"),
-        ("\uff26\uff35\uff2c\uff2c width", "full width"),
-        ("Straße", "strasse"),
-        ("हिन्दी भाषा!", "हिन्दी भाषा"),
-        ("می\u200cخواهم", "میخواهم"),
-        ("zero\u200bwidth", "zerowidth"),
-        ("I \u2764\ufe0f it", "i it"),
-        ("\u2764\ufe0f", ""),
-        ("\U0001f44d\U0001f3fd", ""),
-        ("3\ufe0f\u20e3 steps", "3 steps"),
-        ("cut \ud83d", "cut"),
-        ("naïve", "naïve"),
-        ("nai\u0308ve", "naïve"),
-        ("", ""),
-        ("#Tag_one", "tag one"),
-    ],
-)
-def test_normalised_texts(text: str, expected: str) -> None:
-    assert normalise_text(text) == expected
-
-
-@given(st.text())
-def test_case_and_outer_punctuation_do_not_matter(text: str) -> None:
-    normal = normalise_text(text)
-    assert normalise_text(f"  {text} !") == normal
-    assert normal == " ".join(normal.split())
+from mmevent.posts.texts import cut_beginning, normalise_text
 
 
 def brute_force(labelings: list[list[Any]]) -> list[int]:
@@ -144,3 +103,66 @@ def test_duplicates_use_images_that_were_read() -> None:
     groups = duplicates(["a", None, "A!"], images, np.array([0, 1]))
     assert groups.tolist() == [0, 1, 0]
     assert groups.dtype == np.intp
+
+
+def grouped(*texts: str | None) -> list[int]:
+    return duplicates(texts, Images([]), np.zeros(0, dtype=np.intp)).tolist()
+
+
+LONG = (
+    "Thousands of people are marching to the main square of the town today and the "
+    "police have closed all of the roads around it"
+)
+
+
+class TestCutTexts:
+    @pytest.mark.parametrize(
+        "cut",
+        [
+            f"RT @ana: {LONG[:110]}…",
+            f"RT @ana: {LONG[:110]}...",
+            f"RT @ana: RT @ben: {LONG[:70]} ...",
+            f"RT @ana: {LONG[:60]}… https://t.co/ab…",
+            f"{LONG[:90]}… https://t.co/abc",
+        ],
+    )
+    def test_a_cut_copy_is_linked_to_the_longer_one(self, cut: str) -> None:
+        assert grouped("x", cut, LONG, None) == [0, 1, 1, 2]
+
+    def test_two_cuts_of_a_post_that_is_not_there_are_linked(self) -> None:
+        assert grouped(f"RT @a: {LONG[:90]}…", f"RT @a: RT @b: {LONG[:80]}…") == [0, 0]
+
+    def test_escaped_signs_do_not_tell_copies_apart(self) -> None:
+        assert grouped("bread & roses", "bread &amp; roses") == [0, 0]
+
+    def test_a_short_beginning_joins_nothing(self) -> None:
+        texts = [f"{LONG[:30]} {word} and more" for word in ("one", "two", "three")]
+        assert grouped(f"RT @ana: {LONG[:30]}…", *texts) == [0, 1, 2, 3]
+
+    def test_a_text_that_was_not_cut_joins_nothing(self) -> None:
+        assert grouped(LONG[:90], LONG, f"{LONG[:90]}… but no") == [0, 1, 2]
+
+    def test_a_cut_does_not_join_what_goes_on_otherwise(self) -> None:
+        """A chain of beginnings ends where the texts part."""
+        other = f"{LONG[:50]} but it is another one"
+        cuts = [f"RT @a: {LONG[:n]}…" for n in (100, 90, 80, 70)]
+        assert grouped(other, *cuts, LONG) == [0, 1, 1, 1, 1, 1]
+
+    @given(
+        st.lists(
+            st.text("ab", min_size=0, max_size=4).map(lambda end: f"{LONG} {end}"),
+            max_size=6,
+        ),
+        st.lists(st.booleans(), min_size=6, max_size=6),
+    )
+    def test_groups_are_those_of_comparing_each_pair(
+        self, texts: list[str], cut: list[bool]
+    ) -> None:
+        posts = [text + " x…" * end for text, end in zip(texts, cut, strict=False)]
+        begins = [cut_beginning(post) for post in posts]
+        normal = [normalise_text(post) for post in posts]
+        labelings: list[list[Any]] = [normal or [0]]
+        for begin in filter(None, begins):
+            labelings.append([1 if text.startswith(begin) else None for text in normal])
+        expected = brute_force(labelings) if posts else []
+        assert grouped(*posts) == expected

@@ -22,6 +22,7 @@ from mmevent.posts.posts import (
     parse_created_at,
     to_posts,
 )
+from mmevent.posts.texts import is_visible
 
 PICTURE = Image.new("RGB", (2, 2), "red")
 
@@ -236,6 +237,8 @@ class TestTextCells:
             ("NA", "NA"),
             ("", None),
             (" \u3000\t\n", None),
+            ("\u200b\ufeff\u3164\0", None),
+            ("\u200b!", "\u200b!"),
             (None, None),
             (np.nan, None),
             (pd.NA, None),
@@ -267,7 +270,7 @@ class TestTextCells:
     @given(st.lists(st.text()))
     def test_every_string_survives_or_is_blank(self, texts: list[str]) -> None:
         found = to_posts([{"text": text} for text in texts])["text"].tolist()
-        assert found == [text if text.strip() else None for text in texts]
+        assert found == [text if is_visible(text) else None for text in texts]
 
 
 class TestIds:
