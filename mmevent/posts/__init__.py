@@ -5,6 +5,7 @@ out comes one form with one row per post, and RGB pictures or a status that says
 picture cannot be used. Start reading at `posts.py`, then `images.py`.
 """
 
+from mmevent.posts.archives import MAX_BYTES
 from mmevent.posts.duplicates import connected_groups
 from mmevent.posts.images import Images, load_image
 from mmevent.posts.posts import (
@@ -14,7 +15,7 @@ from mmevent.posts.posts import (
     to_posts,
 )
 from mmevent.posts.records import POST_COLUMNS
-from mmevent.posts.sources import MAX_BYTES, MAX_PIXELS, STATUSES
+from mmevent.posts.sources import MAX_PIXELS, STATUSES
 from mmevent.posts.tables import read_table, write_table
 
 __all__ = [
