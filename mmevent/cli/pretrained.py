@@ -26,6 +26,7 @@ TAG = [
     shared.whole_number("--top", default=5, help="Number of labels per image."),
     shared.IMAGES,
     shared.ID,
+    shared.COLUMNS,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
     shared.LOCAL,

@@ -8,6 +8,7 @@ picture cannot be used. Start reading at `posts.py`, then `images.py`.
 from mmevent.posts.archives import MAX_BYTES
 from mmevent.posts.duplicates import connected_groups
 from mmevent.posts.images import Images, load_image
+from mmevent.posts.imports import ImportedPosts, import_posts
 from mmevent.posts.posts import (
     duplicate_groups,
     flatten_images,
@@ -20,6 +21,7 @@ from mmevent.posts.tables import read_table, write_table
 
 __all__ = [
     "Images",
+    "ImportedPosts",
     "MAX_BYTES",
     "MAX_PIXELS",
     "POST_COLUMNS",
@@ -27,6 +29,7 @@ __all__ = [
     "connected_groups",
     "duplicate_groups",
     "flatten_images",
+    "import_posts",
     "load_image",
     "parse_created_at",
     "read_table",

@@ -12,13 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import EXPECTED, CellReader, is_missing, number_as_text
 from mmevent.posts.duplicates import duplicates
+from mmevent.posts.image_cells import EXPECTED, CellReader, is_missing, number_as_text
 from mmevent.posts.images import Images
 from mmevent.posts.records import (
     POST_COLUMNS,
     check_columns,
-    check_exact,
     check_given,
     column,
     listed,
@@ -74,8 +73,7 @@ def to_posts(
     ------
     InputError
         If the data are of another type, a post is not a mapping, a column is missing,
-        ids are missing, rounded or occur twice, or a cell has a type that cannot be
-        used.
+        ids are missing or occur twice, or a cell has a type that cannot be used.
 
     See Also
     --------
@@ -116,8 +114,6 @@ def to_posts(
     if len(frame) or came:
         check_given(given, columns or {}, came)
     found = {name: column(frame, theirs) for name, theirs in given.items()}
-    if "id" in found:
-        check_exact(found["id"])
 
     ids = _ids(found.get("id"), len(frame))
     empty = [None] * len(frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,10 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
-
-_SCIENTIFIC = re.compile(r"[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2}")
-_LONG = re.compile(r"[0-9]{17,}")
-_ENOUGH, _MANY = 5, 1000  # long ids that end in zeros, by chance only one in millions
 
 POST_COLUMNS = ("id", "text", "images", "created_at", "place", "author", "group")
 """The columns of a post; `to_posts` leaves others out."""
@@ -132,29 +127,3 @@ def rows_named(rows: NDArray[np.bool_], ids: Any) -> str:
     """Return how many rows are meant, and their first ids, for messages."""
     named = listed(pd.Series(ids).to_numpy()[rows][:5].tolist())
     return f"{rows.sum()} of {len(rows)} posts (first ids: {named})"
-
-
-def check_exact(ids: pd.Series) -> None:
-    """Refuse ids that a spreadsheet, or a column of floats, has rounded."""
-    known = ids.dropna().tolist()
-    rounded = (
-        [] if ids.dtype.kind in "iu" else [one for one in known if _is_rounded(one)]
-    )
-    long = [text for one in known[:_MANY] if _LONG.fullmatch(text := str(one))]
-    # A spreadsheet keeps 15 digits, and writes zeros for the others.
-    if len(long) >= _ENOUGH and all(set(text[15:]) == {"0"} for text in long):
-        rounded += long
-    if rounded:
-        raise InputError(
-            f"ids were rounded, at least {len(rounded)} of {len(ids)}, as spreadsheets "
-            f"do with long numbers: expected every digit, and got "
-            f"{listed(rounded[:3])}. Their last digits are lost: export the posts "
-            "again, and open the file in no spreadsheet, or import the column there as "
-            "text."
-        )
-
-
-def _is_rounded(value: Any) -> bool:
-    if isinstance(value, str):
-        return "+" in value and _SCIENTIFIC.fullmatch(value.strip()) is not None
-    return isinstance(value, float) and abs(value) >= 2**53

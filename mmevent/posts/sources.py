@@ -40,6 +40,13 @@ STATUSES = (
 )
 """What can be said of a source; only ``"ok"`` is a usable image."""
 
+HOW_TO_DOWNLOAD = (
+    "nothing is fetched from a network, so download them first: mmevent import-posts "
+    "--urls urls.txt lists them, wget -nc -x -i urls.txt -P pictures fetches them, and "
+    "--images pictures finds them"
+)
+"""What to do about pictures whose status is ``"remote"``."""
+
 MAX_PIXELS = 89_478_485
 """Most pixels of a picture: a quarter of a GiB as RGB, Pillow's own default."""
 

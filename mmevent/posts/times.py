@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import is_missing, number_as_text
+from mmevent.posts.image_cells import is_missing, number_as_text
 from mmevent.posts.records import rows_named
 
 _DAY_ZERO = datetime(

@@ -81,32 +81,3 @@ def test_two_columns_of_one_name() -> None:
     frame = pd.DataFrame([["x", "y"]], columns=["text", "text"])
     with pytest.raises(InputError, match="2 columns named 'text': expected one"):
         to_posts(frame)
-
-
-@pytest.mark.parametrize(
-    "ids",
-    [
-        ["1.6e+18", "1.7E+18"],
-        ["1,6E+18"],
-        [1.6e18, 1.7e18],
-        [1600000000000000000 + i * 10_000 for i in range(5)],
-        [str(1600000000000000000 + i * 10_000) for i in range(5)],
-    ],
-)
-def test_ids_that_were_rounded_are_named(ids: list[Any]) -> None:
-    with pytest.raises(InputError, match=f"at least {len(ids)} of {len(ids)}, as spr"):
-        to_posts(pd.DataFrame({"id": ids, "text": "x"}))
-
-
-@pytest.mark.parametrize(
-    "ids",
-    [
-        [1.0, 2.0],
-        ["1e5", "2e10", "a+b"],
-        [10**18, 2 * 10**18],
-        [1600000000000000000 + i for i in range(9)],
-        ["10000000000000000000", *map(str, range(9))][1:],
-    ],
-)
-def test_exact_ids_are_left_alone(ids: list[Any]) -> None:
-    assert to_posts(pd.DataFrame({"id": ids, "text": "x"}))["id"].tolist() == ids
