@@ -24,7 +24,6 @@ from mmevent.posts.finding import Pictures
 from mmevent.posts.image_cells import CellReader, is_missing, number_as_text
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import check_columns, listed
-from mmevent.posts.sources import REMOTE
 from mmevent.posts.tables import read_table
 from mmevent.posts.times import to_iso
 
@@ -51,6 +50,7 @@ _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 _SCIENTIFIC = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+")
+_URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
 _UNCLEAR = re.compile(r"[|;,\s\[]")
 
 
@@ -148,7 +148,7 @@ def import_posts(
     notes = [f"{n:,} {what} left out" for what, n in seen.items() if n]
     pictures = None if images is None else Pictures(Path(images))
     notes += _place(records, pictures, images, image_root)
-    urls = [one for record in records for one in record["images"] if REMOTE.match(one)]
+    urls = [one for record in records for one in record["images"] if _URL.match(one)]
     posts = _to_table(records)
     notes += _times(posts, date_format)
     return ImportedPosts(posts, notes, list(dict.fromkeys(urls)))
@@ -291,7 +291,7 @@ def _place(
         for number, one in enumerate(named, 1):
             found = pictures.find(one, record["id"], number, len(named))
             if found is None:
-                lost.append(f"{one!r} of the post {record['id']}")
+                lost.append(f"{one!r} of the post {record['id']!r}")
             else:
                 named[number - 1] = (prefix / found).as_posix()
     note = (
