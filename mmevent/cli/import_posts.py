@@ -9,15 +9,19 @@ import click
 from mmevent.cli import shared
 from mmevent.cli.console import check_apart, check_text_path, start_session, write_text
 
+# As in mmevent.posts.imports, which a help text must not import.
+SOURCES = ("4cat", "twitter", "telegram", "mastodon", "labelstudio", "doccano", "table")
+
 OPTIONS = [
     click.argument("export", type=shared.PATH),
     click.option(
         "--from",
         "source",
-        type=click.Choice(["4cat", "twitter", "telegram", "mastodon", "table"]),
+        type=click.Choice(SOURCES),
         required=True,
         help="Where the export is from. twitter: the API's JSON, or twarc's CSV; "
-        "telegram: Telegram Desktop or Telethon; table: any table.",
+        "telegram: Telegram Desktop or Telethon; labelstudio and doccano: what people "
+        "coded; table: any table.",
     ),
     click.option(
         "--images",

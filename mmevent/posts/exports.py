@@ -57,25 +57,25 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
     media: dict[str, Any] = {}
     users: dict[str, str] = {}
     tweets: Items = []
-    for item in _mappings(items, seen):
-        included = _mapping(item.get("includes"))
-        media |= {m["media_key"]: m for m in _several(included.get("media"))}
+    for item in mappings(items, seen):
+        included = as_mapping(item.get("includes"))
+        media |= {m["media_key"]: m for m in several(included.get("media"))}
         users |= {
-            str(u.get("id")): u["username"] for u in _several(included.get("users"))
+            str(u.get("id")): u["username"] for u in several(included.get("users"))
         }
         is_answer = "data" in item or "errors" in item or "meta" in item
-        tweets += _several(item.get("data")) if is_answer else [item]
+        tweets += several(item.get("data")) if is_answer else [item]
     for tweet in tweets:
         attached = _media_of(tweet, media, seen)
-        author = _mapping(
+        author = as_mapping(
             tweet.get("author") or tweet.get("author_user") or tweet.get("user")
         )
         by = tweet.get("author_id")
-        yield _record(
+        yield new_record(
             tweet,
             id=tweet.get("id_str") or tweet.get("id"),
-            text=_mapping(tweet.get("note_tweet")).get("text")
-            or _mapping(tweet.get("extended_tweet")).get("full_text")
+            text=as_mapping(tweet.get("note_tweet")).get("text")
+            or as_mapping(tweet.get("extended_tweet")).get("full_text")
             or tweet.get("full_text")
             or tweet.get("text"),
             images=[
@@ -91,30 +91,32 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
 
 def _media_of(tweet: Record, known: Record, seen: Counter[str]) -> Items:
     """Return the photos of a tweet, and count its other media."""
-    attached = _mapping(tweet.get("attachments"))
+    attached = as_mapping(tweet.get("attachments"))
     keys = attached.get("media_keys") or []
-    nested = _several(attached.get("media")) or _several(keys)
+    nested = several(attached.get("media")) or several(keys)
     if not nested and keys:
         nested = [known.get(key) or {"type": "photo", "media_key": key} for key in keys]
     for name in ("extended_entities", "entities"):
-        nested = nested or _several(_mapping(tweet.get(name)).get("media"))
+        nested = nested or several(as_mapping(tweet.get(name)).get("media"))
     photos = [one for one in nested if one.get("type") == "photo"]
-    seen["videos and animations, which are no pictures"] += len(nested) - len(photos)
+    seen["videos and animations, which are no pictures, left out"] += len(nested) - len(
+        photos
+    )
     return photos
 
 
 def from_telegram(items: Items, seen: Counter[str]) -> Iterator[Record]:
     """Yield the messages of Telegram Desktop's result.json, or of Telethon."""
     chats = []
-    for item in _mappings(items, seen):
-        listed = _several(_mapping(item.get("chats")).get("list"))
+    for item in mappings(items, seen):
+        listed = several(as_mapping(item.get("chats")).get("list"))
         chats += listed or [item if "messages" in item else {"messages": [item]}]
-    messages = [(chat, m) for chat in chats for m in _several(chat.get("messages"))]
+    messages = [(chat, m) for chat in chats for m in several(chat.get("messages"))]
     of = [_chat_of(chat, message) for chat, message in messages]
     for chat, (_, message) in zip(of, messages, strict=True):
         kind = message.get("_") or message.get("type") or "message"
         if kind.lower() != "message":
-            seen["service messages, such as that someone joined"] += 1
+            seen["service messages, such as that someone joined, left out"] += 1
             continue
         read = _telethon if "_" in message or "message" in message else _desktop
         record = read(message)
@@ -124,7 +126,7 @@ def from_telegram(items: Items, seen: Counter[str]) -> Iterator[Record]:
 
 
 def _chat_of(chat: Record, message: Record) -> str | None:
-    peer = _mapping(message.get("peer_id") or message.get("to_id"))
+    peer = as_mapping(message.get("peer_id") or message.get("to_id"))
     number = next((peer[key] for key in peer if key.endswith("_id")), chat.get("id"))
     return None if number is None else str(number)
 
@@ -132,16 +134,16 @@ def _chat_of(chat: Record, message: Record) -> str | None:
 def _telethon(message: Record) -> Record:
     media = message.get("media")
     named: Items = [media] if isinstance(media, str) else []
-    media = _mapping(media)
-    if photo := _mapping(media.get("photo")):
+    media = as_mapping(media)
+    if photo := as_mapping(media.get("photo")):
         named = [photo.get("id")]
-    document = _mapping(media.get("document"))
+    document = as_mapping(media.get("document"))
     if str(document.get("mime_type")).startswith("image/"):
-        names = (one.get("file_name") for one in _several(document.get("attributes")))
+        names = (one.get("file_name") for one in several(document.get("attributes")))
         named = [next(filter(None, names), document.get("id"))]
-    sender = _mapping(message.get("from_id"))
+    sender = as_mapping(message.get("from_id"))
     by = next((sender[key] for key in sender if key.endswith("_id")), None)
-    return _record(
+    return new_record(
         message,
         text=message.get("message") or message.get("text"),
         images=named,
@@ -157,7 +159,7 @@ def _desktop(message: Record) -> Record:
         parts = "".join(map(str, texts))
     is_picture = str(message.get("mime_type")).startswith("image/")
     file = message.get("photo") or (message.get("file") if is_picture else None)
-    return _record(
+    return new_record(
         message,
         text=parts,
         images=["not exported" if str(file).startswith(_NOT_EXPORTED) else file],
@@ -168,20 +170,20 @@ def _desktop(message: Record) -> Record:
 
 def from_mastodon(items: Items, seen: Counter[str]) -> Iterator[Record]:
     """Yield the statuses of Mastodon's API, or of an account's outbox."""
-    for item in _mappings(items, seen):
+    for item in mappings(items, seen):
         listed = item.get("statuses") or item.get("orderedItems")
-        for status in [item] if listed is None else _several(listed):
+        for status in [item] if listed is None else several(listed):
             post = status.get("object", status)
             if not isinstance(post, dict):  # an outbox names what was boosted by a URL
-                seen["boosts, of which the export has no text"] += 1
+                seen["boosts, of which the export has no text, left out"] += 1
                 continue
-            shown = _mapping(post.get("reblog")) or post
-            account = _mapping(status.get("account"))
+            shown = as_mapping(post.get("reblog")) or post
+            account = as_mapping(status.get("account"))
             media = [
-                *_several(shown.get("media_attachments")),
-                *_several(shown.get("attachment")),
+                *several(shown.get("media_attachments")),
+                *several(shown.get("attachment")),
             ]
-            yield _record(
+            yield new_record(
                 post,
                 text=html_to_text(shown.get("content") or ""),
                 images=[
@@ -240,7 +242,7 @@ PLATFORMS: dict[str, Callable[[Items, Counter[str]], Iterator[Record]]] = {
 
 def platform_of(items: Items) -> str | None:
     """Return whose form the objects have, by their keys; None if it is not known."""
-    first = _mapping(items[0] if items else None)
+    first = as_mapping(items[0] if items else None)
     if first.get("_") == "Message" or "peer_id" in first:
         return "telegram"
     if "content" in first and "account" in first:
@@ -250,7 +252,7 @@ def platform_of(items: Items) -> str | None:
     return None
 
 
-def _record(item: Record, **ours: Any) -> Record:
+def new_record(item: Record, **ours: Any) -> Record:
     """Return a record of our columns, and of the item's own plain values."""
     own = {
         name: value
@@ -272,19 +274,21 @@ def unix_to_iso(value: Any) -> Any:
     return value
 
 
-def _mappings(items: Iterable[Any], seen: Counter[str]) -> Iterator[Record]:
+def mappings(items: Iterable[Any], seen: Counter[str]) -> Iterator[Record]:
+    """Yield what is an object, and count the rest."""
     for item in items:
         if isinstance(item, dict):
             yield item
         else:
-            seen["entries that are no objects"] += 1
+            seen["entries that are no objects, left out"] += 1
 
 
-def _mapping(value: Any) -> Record:
+def as_mapping(value: Any) -> Record:
+    """Return an object, or an empty one where the value is none."""
     return value if isinstance(value, dict) else {}
 
 
-def _several(value: Any) -> Items:
+def several(value: Any) -> Items:
     """Return the objects of a list, or one object as a list."""
     if isinstance(value, dict):
         return [value]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mmevent.exceptions import InputError
+from mmevent.posts.codings import NO_POST_ID, TOOLS
 from mmevent.posts.exports import (
     PLATFORMS,
     Record,
@@ -27,7 +28,8 @@ from mmevent.posts.records import check_columns, listed
 from mmevent.posts.tables import read_table
 from mmevent.posts.times import to_iso
 
-SOURCES = ("4cat", *PLATFORMS, "table")
+_READERS = PLATFORMS | TOOLS
+SOURCES = ("4cat", *_READERS, "table")
 """What `import_posts` reads."""
 
 _OURS = ("id", "text", "images", "created_at", "author", "lang")
@@ -48,6 +50,8 @@ _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
         "images": ("attachments.media", "images", "media"),
         "author": ("author.username", "author_id"),
     },
+    "labelstudio": {"id": ("post_id",), "coder": ("annotator",)},
+    "doccano": {"id": ("post_id",), "text": ("data",)},
 }
 _SCIENTIFIC = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+")
 _URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
@@ -90,11 +94,13 @@ def import_posts(
     ----------
     path : str or path
         The export.
-    source : {"4cat", "twitter", "telegram", "mastodon", "table"}
+    source : {"4cat", "twitter", "telegram", "mastodon", "labelstudio", "doccano", \
+            "table"}
         Where it is from. "4cat": CSV or NDJSON; "twitter": the API's JSON or JSON
         Lines, or twarc's CSV; "telegram": Telegram Desktop's result.json, or Telethon's
         messages in JSON; "mastodon": statuses of the API, or an outbox, in JSON;
-        "table": any table that :func:`read_table` reads.
+        "labelstudio" and "doccano": codings, in JSON or CSV, with a row for each post
+        and coder; "table": any table that :func:`read_table` reads.
     images : str or path, default=None
         Folder or zip with the pictures, which are found by their names.
     image_root : str or path, default=None
@@ -145,7 +151,7 @@ def import_posts(
             "file and where it is from."
         )
     records = _once(records, seen)
-    notes = [f"{n:,} {what} left out" for what, n in seen.items() if n]
+    notes = [f"{n:,} {what}" for what, n in seen.items() if n]
     pictures = None if images is None else Pictures(Path(images))
     notes += _place(records, pictures, images, image_root)
     urls = [one for record in records for one in record["images"] if _URL.match(one)]
@@ -182,7 +188,7 @@ def _read(
             "tweets, Telegram messages or Mastodon statuses. Download the CSV of the "
             "same dataset from 4CAT, where all platforms have the same form."
         )
-    return list(PLATFORMS[platform](items, seen))
+    return list(_READERS[platform](items, seen))
 
 
 def _from_table(
@@ -191,6 +197,8 @@ def _from_table(
     """Return the rows of a table, our columns first."""
     frame = read_table(path)
     ours = _named(path, frame, source, columns)
+    if source in TOOLS and ours.get("id") in (None, "id"):
+        seen[NO_POST_ID] += len(frame)
     cells = {name: frame[theirs].tolist() for name, theirs in ours.items()}
     for name in frame:
         if name not in ours.values():
@@ -201,7 +209,8 @@ def _from_table(
     records = [dict(zip(cells, row, strict=True)) for row in rows]
     for number, record in enumerate(records):
         record.setdefault("id", number)
-        record["author"] = _id(record.get("author"))
+        texts = record.keys() & {"author", "coder"}
+        record |= {name: _id(record[name]) for name in texts}
         record["images"] = _paths(record.get("images"), reader, seen)
         if source == "4cat":
             record["created_at"] = unix_to_iso(record.get("created_at"))
@@ -219,7 +228,7 @@ def _named(
     known, given = _COLUMNS.get(source, {}), columns or {}
     absent = [name for name in given.values() if name not in frame]
     named: dict[str, Hashable] = {}
-    for ours in (*_OURS, *given):
+    for ours in dict.fromkeys((*_OURS, *known, *given)):
         theirs = (given[ours],) if ours in given else (*known.get(ours, ()), ours)
         found = [name for name in theirs if name in frame]
         if found:
@@ -245,12 +254,12 @@ def _paths(cell: Any, reader: CellReader, seen: Counter[str]) -> list[str]:
             ]
         return [str(one) for one in reader.read(cell)]
     except (TypeError, ValueError, AttributeError):
-        seen["cells of images that cannot be read"] += 1
+        seen["cells of images that cannot be read, left out"] += 1
         return []
 
 
 def _once(records: list[Record], seen: Counter[str]) -> list[Record]:
-    """Return each post once, its id as text; pages of exports overlap."""
+    """Return each post once for each coder, its id as text; exports overlap."""
     wrong = [row for row, one in enumerate(records) if _id(one.get("id")) is None]
     if wrong:
         raise InputError(
@@ -259,11 +268,11 @@ def _once(records: list[Record], seen: Counter[str]) -> list[Record]:
             f"{records[wrong[0]].get('id')!r} in row {wrong[0]}. Export the posts "
             "again, and open the file in no spreadsheet."
         )
-    kept: dict[str, Record] = {}
+    kept: dict[Any, Record] = {}
     for record in records:
         record["id"] = _id(record["id"])
-        kept.setdefault(record["id"], record)
-    seen["posts that came again, by their id,"] += len(records) - len(kept)
+        kept.setdefault((record["id"], str(record.get("coder"))), record)
+    seen["posts that came again, by their id, left out"] += len(records) - len(kept)
     return list(kept.values())
 
 
@@ -308,7 +317,7 @@ def _to_table(records: list[Record]) -> pd.DataFrame:
     columns = {
         str(name): _column([record.get(name) for record in records]) for name in names
     }
-    empty = [name for name in _OURS[1:] if all(map(is_missing, columns[name].tolist()))]
+    empty = [name for name in _OURS[1:] if columns[name].isna().all()]
     return pd.DataFrame(columns).drop(columns=empty)
 
 

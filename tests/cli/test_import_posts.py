@@ -12,9 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmevent.posts import read_table
+from mmevent.cli import import_posts
+from mmevent.posts import imports, read_table
 
 Command = Callable[..., Any]
+
+
+def test_every_source_is_a_choice() -> None:
+    assert import_posts.SOURCES == imports.SOURCES
 
 
 @pytest.fixture

@@ -84,8 +84,8 @@ def test_media_that_the_file_lacks_and_videos() -> None:
     film = {"data": [TWEET], "includes": {"media": [PHOTO | {"type": "video"}]}}
     assert records("twitter", film)[0]["images"] == []
     assert left_out("twitter", film, 5) == {
-        "entries that are no objects": 1,
-        "videos and animations, which are no pictures": 1,
+        "entries that are no objects, left out": 1,
+        "videos and animations, which are no pictures, left out": 1,
     }
 
 
@@ -131,7 +131,7 @@ def test_telegram_desktop() -> None:
     }
     assert gone["images"] == ["not exported"]
     assert left_out("telegram", DESKTOP) == {
-        "service messages, such as that someone joined": 1
+        "service messages, such as that someone joined, left out": 1
     }
 
 
