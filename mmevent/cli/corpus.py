@@ -36,6 +36,7 @@ SAMPLE = [
     shared.column(
         "id", "Column of the ids in --posts.  [default: id, else row numbers]"
     ),
+    shared.COLUMNS,
     click.option(
         "--label-studio",
         type=shared.PATH,
@@ -107,6 +108,7 @@ ESTIMATE = [
         help="Time zone of these periods, such as America/New_York.  [default: that "
         "of each time]",
     ),
+    shared.DATE_FORMAT,
     shared.JSON,
     shared.QUIET,
 ]
@@ -124,6 +126,7 @@ def sample(
     seed: int,
     posts: Path | None,
     column_id: str | None,
+    columns: dict[str, str],
     label_studio: Path | None,
     quiet: bool,
     output: Path,
@@ -139,8 +142,11 @@ def sample(
     from mmevent.posts import write_table
     from mmevent.posts.tables import check_table_path
 
-    if column_id is not None and posts is None:
+    named = shared.named_columns({"column_id": column_id, "columns": columns})
+    if named and posts is None:
         shared.refuse("--id-column is the column of --posts: add --posts.")
+    if others := named.keys() - {"id"}:
+        shared.refuse(f"--columns {min(others)}=... does nothing here: name id alone.")
     check_table_path(output)
     check_text_path(label_studio, "--label-studio")
     check_apart([predictions, posts], [output, label_studio])
@@ -148,7 +154,7 @@ def sample(
         audit = session.read(predictions)
         drawn = draw_sample(audit, n_posts, random_state=seed)
         if posts is not None:
-            drawn = _with_columns(drawn, posts, session.read(posts), column_id)
+            drawn = _with_columns(drawn, posts, session.read(posts), named.get("id"))
         widths = expected_widths(audit, n_posts)
         write_table(drawn, output)
         if label_studio is not None:
@@ -205,6 +211,7 @@ def estimate(
     labelled: Path,
     label: str,
     drawn: Path | None,
+    date_format: str | None,
     json_path: Path | None,
     quiet: bool,
     **options: Any,
@@ -224,6 +231,7 @@ def estimate(
     with start_session(quiet=quiet) as session:
         audit, coded = session.read(predictions), session.read(labelled, read_coded)
         shared.check_column(labelled, coded, label, "--label")
+        shared.read_dates(predictions, audit, {}, date_format)
         found = estimate_corpus(
             audit,
             coded,

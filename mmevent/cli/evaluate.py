@@ -73,6 +73,8 @@ OPTIONS = [
     shared.TEXT,
     shared.IMAGES,
     shared.ID,
+    shared.COLUMNS,
+    shared.DATE_FORMAT,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
     shared.JSON,
@@ -221,6 +223,7 @@ def _labels(
         detector.columns,
         optional=("group", "created_at") if options["held_out"] else (),
     )
+    shared.read_dates(posts, frame, detector.columns, options["date_format"])
     shared.place_images(detector, posts, options)
     return frame[label]
 

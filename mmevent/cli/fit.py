@@ -51,6 +51,8 @@ _COLUMNS = [
         "Column of the times, in ISO 8601; for --forward-in-time.  "
         "[default: created_at]",
     ),
+    shared.COLUMNS,
+    shared.DATE_FORMAT,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
 ]
@@ -143,8 +145,8 @@ _RESULT = [
 @click.command(
     epilog=shared.examples(
         "mmevent fit posts.csv --label protest --group author -o model",
-        "mmevent fit posts.csv --label code --positive yes --text-column tweet \\",
-        "    --images-column pictures --image none -o text-model",
+        "mmevent fit posts.csv --label code --positive yes \\",
+        "    --columns text=tweet,id=tweet_id --image none -o text-model",
     )
 )
 @shared.takes([*_POSTS, *MODELS, *_COLUMNS, *_RULE, *RUNTIME, *_RESULT])
@@ -170,6 +172,7 @@ def fit(
         if options["forward_in_time"]:
             time = columns.get("created_at", "created_at")
             shared.check_column(posts, frame, time, "--created-at-column")
+        shared.read_dates(posts, frame, columns, options["date_format"])
         detector = _new_detector(posts, options, columns, positive, session)
         fit_and_save(
             detector,

@@ -10,6 +10,7 @@ from mmevent.cli.corpus import agreement, estimate, sample
 from mmevent.cli.demo import demo
 from mmevent.cli.evaluate import evaluate
 from mmevent.cli.fit import fit
+from mmevent.cli.import_posts import import_posts
 from mmevent.cli.predict import predict
 from mmevent.cli.pretrained import cache, tag
 from mmevent.cli.shared import examples
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 for command in (
-    *(demo, fit, evaluate, predict),
+    *(demo, import_posts, fit, evaluate, predict),
     *(sample, agreement, estimate, cache, tag),
 ):
     main.add_command(command)

@@ -26,6 +26,7 @@ OPTIONS = [
     shared.TEXT,
     shared.IMAGES,
     shared.ID,
+    shared.COLUMNS,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
     click.option(
@@ -144,6 +145,7 @@ def audit_summary(audit: pd.DataFrame, positive: Any) -> str:
 
 def _images_in_words(audit: pd.DataFrame) -> str:
     from mmevent.posts import STATUSES
+    from mmevent.posts.sources import HOW_TO_DOWNLOAD
 
     n_images = int(audit["n_images"].sum())
     n_unusable = n_images - int(audit["n_usable"].sum())
@@ -157,7 +159,8 @@ def _images_in_words(audit: pd.DataFrame) -> str:
         for status in each.findall(cell)
     )
     reasons = ", ".join(f"{n:,} {status}" for status, n in counts.most_common())
-    return f"{_count(n_images, 'image')}, {n_unusable:,} of them unusable: {reasons}"
+    said = f"{_count(n_images, 'image')}, {n_unusable:,} of them unusable: {reasons}"
+    return f"{said}\nremote: {HOW_TO_DOWNLOAD}" if counts["remote"] else said
 
 
 def _count(n: int, noun: str) -> str:

@@ -26,6 +26,7 @@ TAG = [
     shared.whole_number("--top", default=5, help="Number of labels per image."),
     shared.IMAGES,
     shared.ID,
+    shared.COLUMNS,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
     shared.LOCAL,
@@ -98,13 +99,14 @@ def tag(posts: Path, output: Path | None, quiet: bool, **options: Any) -> None:
     with start_session(quiet=quiet) as session:
         frame = session.read(posts)
         columns = shared.name_columns(posts, frame, options)
-        table = to_posts(frame, columns=columns)
+        root = options["image_root"] or posts.parent
+        table = to_posts(frame, columns=columns, image_root=root)
         sources, post = flatten_images(table)
         found = mmevent.tag(
             sources,
             options["image"],
             top=options["top"],
-            image_root=options["image_root"] or posts.parent,
+            image_root=root,
             allow_outside_root=options["allow_outside_root"],
             local_files_only=options["local_files_only"],
             verbose=session.progress,

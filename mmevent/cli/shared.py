@@ -104,10 +104,39 @@ def parse_policy(context: click.Context, parameter: Any, value: str | None) -> A
     return policy
 
 
+def parse_columns(
+    context: click.Context, parameter: click.Parameter, given: Iterable[str]
+) -> dict[str, str]:
+    """Return the columns that --columns names, by our name of them."""
+    named: dict[str, str] = {}
+    if not given:
+        return named
+    from mmevent.posts import POST_COLUMNS
+
+    for part in ",".join(given).split(","):
+        ours, equals, yours = (word.strip() for word in part.partition("="))
+        if ours not in POST_COLUMNS or not yours:
+            raise click.BadParameter(
+                f"expected OURS=YOURS with ours among {', '.join(POST_COLUMNS)}, got "
+                f"{part!r}. A name with a comma in it goes into an option of its own, "
+                f"such as --text-column.",
+                context,
+                parameter,
+            )
+        if named.setdefault(ours, yours) != yours:
+            raise click.BadParameter(
+                f"{ours} is named twice, {named[ours]!r} and {yours!r}.",
+                context,
+                parameter,
+            )
+    return named
+
+
 TEXT = column("text", "Column of the texts.  [default: text]")
 IMAGES = column(
     "images",
-    'Column of the image paths, "|" between several in one cell.  [default: images]',
+    'Column of the image paths, "|", ";" or "," between several in one cell.  '
+    "[default: images]",
 )
 ID = column("id", "Column of the ids, each once.  [default: id, else row numbers]")
 GROUP = column(
@@ -116,11 +145,25 @@ GROUP = column(
     "never split between training and test. Duplicates are found without it.  "
     "[default: group, if there is one]",
 )
+COLUMNS = click.option(
+    "--columns",
+    multiple=True,
+    callback=parse_columns,
+    metavar="OURS=YOURS,...",
+    help="Your columns by our names, such as text=body,images=media: the same as the "
+    "single options, and also for place and author.",
+)
+DATE_FORMAT = click.option(
+    "--date-format",
+    metavar="FORMAT",
+    help="How the times are written, where they are not in ISO 8601: codes such as "
+    "%d/%m/%Y, or unix, unix-ms (since 1970) or excel (day numbers).",
+)
 IMAGE_ROOT = click.option(
     "--image-root",
     type=PATH,
     metavar="FOLDER",
-    help="Folder that image paths start from; nothing outside it is opened.  "
+    help="Folder, or zip, that image paths start from; nothing outside it is opened.  "
     "[default: the table's own folder]",
 )
 OUTSIDE = click.option(
@@ -190,14 +233,14 @@ OUTPUT_TABLE = click.option(
 )
 
 
-def named_columns(options: Mapping[str, Any]) -> dict[str, str | None]:
+def named_columns(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the columns that options name, by our name of them."""
-    prefix = "column_"
-    return {
-        name.removeprefix(prefix): value
-        for name, value in options.items()
-        if name.startswith(prefix)
-    }
+    named = dict(options.get("columns") or {})
+    for name, flag in COLUMN_OPTIONS.items():
+        single = options.get(f"column_{name}")
+        if single is not None and named.setdefault(name, single) != single:
+            refuse(f"{flag} {single} and --columns {name}={named[name]} disagree.")
+    return named
 
 
 def name_columns(
@@ -212,7 +255,7 @@ def name_columns(
 
     Columns that are `optional` are left out where the table does not have them.
     """
-    given = {name: value for name, value in named_columns(options).items() if value}
+    given = named_columns(options)
     kept = {
         name: value
         for name, value in (remembered or {}).items()
@@ -220,12 +263,12 @@ def name_columns(
     }
     columns = kept | given
     for name, value in columns.items():
-        check_column(path, frame, value, COLUMN_OPTIONS.get(name, name))
+        check_column(path, frame, value, COLUMN_OPTIONS.get(name, "--columns"))
     if not any(columns.get(name, name) in frame for name in ("text", "images")):
         raise InputError(
             f"{str(path)!r} has neither a column 'text' nor 'images': expected at "
             f"least one, and got {_listed(frame.columns)}. Name yours with "
-            f"--text-column and --images-column."
+            f"--text-column and --images-column, or --columns text=...,images=...."
         )
     return columns
 
@@ -237,6 +280,23 @@ def check_column(path: Path, frame: pd.DataFrame, column: str, option: str) -> N
             f"{str(path)!r} has no column {column!r}: expected it among "
             f"{_listed(frame.columns)}. Correct {option}."
         )
+
+
+def read_dates(
+    path: Path,
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    date_format: str | None,
+) -> None:
+    """Write the times of the table in ISO 8601, if --date-format says how to read."""
+    from mmevent.posts.times import to_iso
+
+    if date_format is None:
+        return
+    name = columns.get("created_at", "created_at")
+    check_column(path, frame, name, "--columns created_at=COLUMN")
+    ids = frame.get(columns.get("id", "id"), range(len(frame)))
+    frame[name] = to_iso(frame[name], date_format, ids)
 
 
 def stage1_labels(

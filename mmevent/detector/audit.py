@@ -67,7 +67,7 @@ def audit_posts(
 def _score_batches(
     fitted: FittedDetector, posts: Any, reading: Reading, size: int
 ) -> pd.DataFrame:
-    table = to_posts(posts, columns=reading.columns)
+    table = to_posts(posts, columns=reading.columns, image_root=reading.image_root)
     parts = []
     hidden = not reading.verbose
     with tqdm(total=len(table), desc="Predicting", unit="post", disable=hidden) as bar:

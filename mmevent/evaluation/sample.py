@@ -13,6 +13,7 @@ from mmevent.evaluation.folds import FoldMaker, Folds
 from mmevent.exceptions import UnusableInputWarning
 from mmevent.posts.duplicates import connected_groups
 from mmevent.posts.labels import Labels, check_groups
+from mmevent.posts.sources import HOW_TO_DOWNLOAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,8 @@ class Sample:
                 )
             )
             notes.append(f"{len(broken)} of {len(statuses)} images unusable: {counts}.")
+            if "remote" in broken:
+                notes.append(f"remote images are URLs: {HOW_TO_DOWNLOAD}.")
             if len(broken) == len(statuses):
                 warn_user(
                     f"none of the {len(statuses)} images can be used ({counts}): the "

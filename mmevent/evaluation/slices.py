@@ -61,8 +61,8 @@ class Slices:
         if "created_at" in prepared.posts:
             try:
                 names[PERIOD] = _periods(prepared.posts)
-            except InputError:
-                notes.append("some times cannot be read: no figures by period.")
+            except InputError as error:
+                notes.append(f"no figures by period: {error}")
         for name in _LANGUAGES:
             if came.count(name) == 1:
                 try:

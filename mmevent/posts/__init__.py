@@ -5,8 +5,10 @@ out comes one form with one row per post, and RGB pictures or a status that says
 picture cannot be used. Start reading at `posts.py`, then `images.py`.
 """
 
+from mmevent.posts.archives import MAX_BYTES
 from mmevent.posts.duplicates import connected_groups
 from mmevent.posts.images import Images, load_image
+from mmevent.posts.imports import ImportedPosts, import_posts
 from mmevent.posts.posts import (
     duplicate_groups,
     flatten_images,
@@ -14,11 +16,12 @@ from mmevent.posts.posts import (
     to_posts,
 )
 from mmevent.posts.records import POST_COLUMNS
-from mmevent.posts.sources import MAX_BYTES, MAX_PIXELS, STATUSES
+from mmevent.posts.sources import MAX_PIXELS, STATUSES
 from mmevent.posts.tables import read_table, write_table
 
 __all__ = [
     "Images",
+    "ImportedPosts",
     "MAX_BYTES",
     "MAX_PIXELS",
     "POST_COLUMNS",
@@ -26,6 +29,7 @@ __all__ = [
     "connected_groups",
     "duplicate_groups",
     "flatten_images",
+    "import_posts",
     "load_image",
     "parse_created_at",
     "read_table",

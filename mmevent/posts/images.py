@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from mmevent.exceptions import InputError
+from mmevent.posts.archives import MAX_BYTES, is_archive
 from mmevent.posts.sources import (
-    MAX_BYTES,
     MAX_PIXELS,
     STATUSES,
     Source,
@@ -48,7 +48,9 @@ def load_image(
         A mapping has the keys ``"bytes"`` and ``"path"``, as in the package datasets;
         the bytes are used where they are not None.
     image_root : str or path, default=None
-        Folder against which relative paths resolve; None is the working folder.
+        Folder, or zip, against which relative paths resolve; None is the working
+        folder. A zip on the way of a path, as in ``photos.zip/a.jpg``, is read without
+        unpacking it.
     allow_outside_root : bool, default=False
         Whether files whose real location, links followed, is outside ``image_root``
         may be opened.
@@ -73,7 +75,8 @@ def load_image(
           path on another machine (``//host/...``)
         - ``"unsupported"``: not a JPEG (or MPO), PNG, GIF, WebP, BMP, TIFF, JPEG 2000,
           AVIF, or, where the package pillow-heif is installed, HEIF image (an HTML
-          page saved as .jpg, for instance); or not a file (a folder, a device)
+          page saved as .jpg, for instance); or not a file (a folder, a device, or in a
+          zip a link); or encrypted in a zip
         - ``"outside root"``: lies outside ``image_root``, and was not opened
 
     Raises
@@ -118,11 +121,12 @@ def check_image_root(image_root: str | os.PathLike[str] | None) -> str:
             f"pathlib.Path, or None for the working folder, and got "
             f"{type(image_root).__name__}. Pass the folder that holds the images."
         )
-    if not os.path.isdir(image_root):
+    if not os.path.isdir(image_root) and not is_archive(image_root):
         found = "a file" if os.path.exists(image_root) else "nothing"
         raise InputError(
             f"image_root={os.fspath(image_root)!r} is not an existing folder: expected "
-            f"the folder against which image paths resolve, and found {found} there. "
+            f"the folder (or the .zip) against which image paths resolve, and found "
+            f"{found} there. "
             "Create it or correct the path; relative paths start at the working "
             f"folder, {os.getcwd()!r}."
         )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from mmevent.exceptions import InputError
 from mmevent.posts.duplicates import duplicates
+from mmevent.posts.image_cells import EXPECTED, CellReader, is_missing, number_as_text
 from mmevent.posts.images import Images
 from mmevent.posts.keys import as_keys
 from mmevent.posts.records import (
@@ -22,11 +22,13 @@ from mmevent.posts.records import (
     check_given,
     column,
     listed,
+    rows_named,
     to_frame,
 )
 from mmevent.posts.sources import Source
 from mmevent.posts.tables import without_surrogates
 from mmevent.posts.texts import is_visible
+from mmevent.posts.times import why_unread
 
 __all__ = [
     "duplicate_groups",
@@ -43,6 +45,7 @@ def to_posts(
     data: pd.DataFrame | Sequence[Mapping[str, Any]] | Any,
     *,
     columns: Mapping[str, Hashable] | None = None,
+    image_root: str | os.PathLike[str] | None = None,
 ) -> pd.DataFrame:
     """Bring posts into the form that mmevent works on.
 
@@ -55,6 +58,9 @@ def to_posts(
         From names in mmevent to the caller's names, such as ``{"text": "tweet"}``. The
         names in mmevent are `id`, `text`, `images`, `created_at`, `place`, `author` and
         `group`. A name that is left out stands for itself.
+    image_root : str or path, default=None
+        As in `load_image`: where a file is looked for whose whole name is a cell that
+        else holds several names.
 
     Returns
     -------
@@ -83,10 +89,14 @@ def to_posts(
     fillers that are drawn as a blank. Numbers, True and False become text.
 
     An `images` cell may be missing (None, NaN, NA or an empty string), a path, several
-    paths in one string with "|" between them, bytes, a ``PIL.Image``, a mapping with
-    ``"bytes"`` and ``"path"``, or a list of these. Paths in a list are not split: put a
-    path that contains "|" into a list. The images of a ``datasets.Dataset`` are taken
-    as they are stored, not decoded.
+    paths in one string, bytes, a ``PIL.Image``, a mapping with ``"bytes"`` and
+    ``"path"``, or a list of these. In a string, "|" and line ends always separate
+    paths, and a list in JSON is a list. ";", ",", tabs and spaces separate where each
+    part is a URL or ends as a picture's name does, such as in .jpg, and no file has the
+    whole name. Names without such an end are separated by them where in some row each
+    part is a file. Paths in a list are not split: put a path that contains "|" into a
+    list. The images of a ``datasets.Dataset`` are taken as they are stored, not
+    decoded.
 
     The result can be passed to `to_posts` again and does not change.
 
@@ -117,12 +127,7 @@ def to_posts(
         "id": ids,
         "text": _convert(texts, _text, "text", "a string", ids),
         "images": _convert(
-            images,
-            _sources,
-            "images",
-            'a path, paths with "|" between, bytes, a PIL.Image, a mapping with '
-            '"bytes" and "path", or a list of these',
-            ids,
+            images, CellReader(images, image_root).read, "images", EXPECTED, ids
         ),
     }
     for name in POST_COLUMNS[3:]:
@@ -225,7 +230,7 @@ def duplicate_groups(
     >>> duplicate_groups(posts).tolist()
     [0, 1, 0]
     """
-    posts = to_posts(posts, columns=columns)
+    posts = to_posts(posts, columns=columns, image_root=image_root)
     sources, post = flatten_images(posts)
     images = Images(
         sources, image_root=image_root, allow_outside_root=allow_outside_root
@@ -277,13 +282,7 @@ def parse_created_at(posts: pd.DataFrame) -> pd.Series:
         times = times.fillna(twitter)
     unread = times.isna().to_numpy()
     if unread.any():
-        raise InputError(
-            f"created_at of {_rows_named(unread, posts['id'])} cannot be read: "
-            'expected ISO 8601, such as "2024-03-09T18:30:00+01:00", and got '
-            f"{posts['created_at'][unread].tolist()[0]!r} in the first. Convert the "
-            "column with pandas.to_datetime, naming its format, or leave these posts "
-            "out."
-        )
+        raise InputError(why_unread(posts["created_at"], unread, posts["id"]))
     return times
 
 
@@ -337,7 +336,7 @@ def _convert(
     if unknown:
         bad = np.isin(np.arange(len(ids)), [row for row, _ in unknown])
         raise InputError(
-            f"{name} of {_rows_named(bad, ids)} cannot be used: expected {expected}, "
+            f"{name} of {rows_named(bad, ids)} cannot be used: expected {expected}, "
             f"or a missing value, and got {unknown[0][1]} in the first. Convert or "
             "empty these cells."
         )
@@ -345,54 +344,12 @@ def _convert(
 
 
 def _text(cell: Any) -> str | None:
-    if _is_missing(cell):
+    if is_missing(cell):
         return None
     if isinstance(cell, str):
         text = without_surrogates(str(cell))
     elif isinstance(cell, numbers.Number | np.bool_):
-        # A CSV column of digits with a gap was read as floats.
-        whole = isinstance(cell, float | np.floating) and cell.is_integer()
-        text = str(cell) if not whole else f"{cell:.0f}"
+        text = number_as_text(cell)
     else:
         raise TypeError(type(cell).__name__)
     return text if is_visible(text) else None
-
-
-def _sources(cell: Any) -> list[Source]:
-    if isinstance(cell, str):
-        return [part.strip() for part in cell.split("|") if part.strip()]
-    if isinstance(cell, list | tuple) or (
-        isinstance(cell, np.ndarray) and cell.ndim == 1
-    ):
-        found = [_source(item) for item in cell]
-    else:
-        found = [_source(cell)]
-    return [source for source in found if source is not None]
-
-
-def _source(item: Any) -> Source | None:
-    """Return one source, or None where it is missing."""
-    if _is_missing(item) or (isinstance(item, str) and not item.strip()):
-        return None
-    if isinstance(
-        item, str | os.PathLike | bytes | bytearray | memoryview | Image.Image
-    ):
-        return item
-    if isinstance(item, Mapping) and ("bytes" in item or "path" in item):
-        content, path = item.get("bytes"), item.get("path")
-        if content is None and (path is None or not str(path).strip()):
-            return None
-        if isinstance(content, bytes | None) and isinstance(path, str | None):
-            return item
-    raise TypeError(type(item).__name__)
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or value is pd.NA or value is pd.NaT:
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
-
-
-def _rows_named(rows: NDArray[np.bool_], ids: Any) -> str:
-    named = listed(pd.Series(ids).to_numpy()[rows][:5].tolist())
-    return f"{rows.sum()} of {len(rows)} posts (first ids: {named})"

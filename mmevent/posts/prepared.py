@@ -95,7 +95,7 @@ class Prepared:
         allow_outside_root: bool,
     ) -> Prepared:
         """Return posts in any form prepared; images are read when they are needed."""
-        table = to_posts(posts, columns=columns)
+        table = to_posts(posts, columns=columns, image_root=image_root)
         sources, post = flatten_images(table)
         images = Images(
             sources, image_root=image_root, allow_outside_root=allow_outside_root

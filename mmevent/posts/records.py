@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
 
@@ -120,3 +121,9 @@ def column(frame: pd.DataFrame, name: Hashable) -> pd.Series:
 def listed(values: Iterable[Any]) -> str:
     """Return values as text with commas between them, for messages."""
     return ", ".join(map(repr, values)) or "none"
+
+
+def rows_named(rows: NDArray[np.bool_], ids: Any) -> str:
+    """Return how many rows are meant, and their first ids, for messages."""
+    named = listed(pd.Series(ids).to_numpy()[rows][:5].tolist())
+    return f"{rows.sum()} of {len(rows)} posts (first ids: {named})"

@@ -6,8 +6,10 @@ import hashlib
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from copy import copy
 from itertools import islice
 from pathlib import Path
@@ -18,6 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmevent.exceptions import InputError
+from mmevent.posts.archives import (
+    MAX_BYTES,
+    OPEN_FLAGS,
+    has_member,
+    read_member,
+    split_archive,
+)
 from mmevent.posts.decoding import decode
 
 STATUSES = (
@@ -31,11 +40,21 @@ STATUSES = (
 )
 """What can be said of a source; only ``"ok"`` is a usable image."""
 
+HOW_TO_DOWNLOAD = (
+    "nothing is fetched from a network, so download them first: mmevent import-posts "
+    "--urls urls.txt lists them, wget -nc -x -i urls.txt -P pictures fetches them, and "
+    "--images pictures finds them"
+)
+"""What to do about pictures whose status is ``"remote"``."""
+
 MAX_PIXELS = 89_478_485
 """Most pixels of a picture: a quarter of a GiB as RGB, Pillow's own default."""
 
-MAX_BYTES = 200_000_000
-"""Most bytes of an encoded picture."""
+ENDS = (
+    *(".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2"),
+    *(".avif", ".heic", ".heif", ".jfif"),
+)
+"""How names of pictures end."""
 
 Source: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image"
@@ -52,16 +71,11 @@ _OF_CONTENT = ("ok", "corrupt", "too large", "unsupported")
 _SMALL = 1
 _AT_ONCE = 1024  # files that wait for a thread
 
-_REMOTE = re.compile(
-    r"\s*(?:[a-z][a-z0-9+.\-]+:/|(?:data|file|blob|cid|mailto):|//|\\\\)",
+REMOTE = re.compile(
+    r"\s*(?:[a-z][a-z0-9+.\-]+:[/\\]|(?:data|file|blob|cid|mailto):|[/\\]{2})",
     re.IGNORECASE,
 )
-
-# O_NONBLOCK: a FIFO put there after the check must not hang; O_NOFOLLOW: the path
-# that was checked has no links left. Windows lacks both.
-_OPEN_FLAGS = os.O_RDONLY
-for _flag in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
-    _OPEN_FLAGS |= getattr(os, _flag, 0)
+"""How what is not on this machine begins."""
 
 
 class Store:
@@ -238,18 +252,84 @@ def _read(source: Any, root: str, allow_outside_root: bool) -> bytes | str:
     path = os.fsdecode(source)
     if not path.strip():
         return "missing file"
-    if _REMOTE.match(path):
+    if REMOTE.match(path):
         return "remote"
+    for spelled in _spellings(path, root):
+        found = _read_path(spelled, root, allow_outside_root)
+        if found != "missing file":
+            return found
+    return "missing file"
+
+
+def _read_path(path: str, root: str, allow_outside_root: bool) -> bytes | str:
+    """Return the bytes of a file, in a folder or in a zip, or the status instead."""
     try:
         real = os.path.realpath(os.path.join(root, path))
-        if not allow_outside_root and not Path(real).is_relative_to(root):
-            return "outside root"
-        if not stat.S_ISREG(os.stat(real).st_mode):
-            return "unsupported"
-        descriptor = os.open(real, _OPEN_FLAGS)
     except (OSError, ValueError):  # ValueError: NUL or lone surrogate in the path
         return "missing file"
+    if not allow_outside_root and not Path(real).is_relative_to(root):
+        return "outside root"
+    try:
+        if not stat.S_ISREG(os.stat(real).st_mode):
+            return "unsupported"
+        descriptor = os.open(real, OPEN_FLAGS)
+    except (OSError, ValueError):
+        in_zip = split_archive(real) if ".zip" in real.lower() else None
+        return read_member(*in_zip) if in_zip else "missing file"
     return _read_descriptor(descriptor)
+
+
+def is_file(path: str, root: str) -> bool:
+    """Tell whether a path names a file in a folder or in a zip, which is not read."""
+    if REMOTE.match(path):
+        return False
+    for spelled in _spellings(path, root):
+        with suppress(OSError, ValueError):
+            real = os.path.realpath(os.path.join(root, spelled))
+            if os.path.isfile(real):
+                return True
+            in_zip = split_archive(real) if ".zip" in real.lower() else None
+            if in_zip and has_member(*in_zip):
+                return True
+    return False
+
+
+def _spellings(path: str, root: str) -> Iterator[str]:
+    """Yield a path as it is written, and as others would write the same path.
+
+    Windows separates folders by backslashes; macOS writes "é" as two characters (NFD)
+    where others write one (NFC); and some tables leave the end of the name out.
+    """
+    yield path
+    if "\\" in path:
+        yield (path := path.replace("\\", "/"))
+    if not path.isascii():
+        yield _as_on_disk(path, root)
+    if not os.path.splitext(path)[1]:
+        yield from _with_end(path, root)
+
+
+def _as_on_disk(path: str, root: str) -> str:
+    """Return a path whose folders and name have their accents as the disk has them."""
+    found = ""
+    for part in path.split("/"):
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        tried = [f"{found}{form}" for form in forms]
+        exists = [one for one in tried if os.path.lexists(os.path.join(root, one))]
+        found = f"{(exists or tried)[0]}/"
+    return found[:-1]
+
+
+def _with_end(path: str, root: str) -> Iterator[str]:
+    """Yield the one picture whose name is this path with an end such as .jpg."""
+    found = {}
+    for end in ENDS:
+        for written in (end, end.upper()):
+            with suppress(OSError, ValueError):
+                file = os.stat(os.path.join(root, f"{path}{written}"))
+                found[file.st_dev, file.st_ino] = f"{path}{written}"
+    if len(found) == 1:
+        yield from found.values()
 
 
 def _read_descriptor(descriptor: int) -> bytes | str:

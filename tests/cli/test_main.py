@@ -25,6 +25,7 @@ COMMANDS = [
     "estimate",
     "evaluate",
     "fit",
+    "import-posts",
     "predict",
     "sample",
     "agreement",

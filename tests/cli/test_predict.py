@@ -246,3 +246,20 @@ def test_a_column_that_these_predictions_lack_is_kept(
     assert set(read_table(out)["stage"]) == {"early"}
     line = refused(*words, "-o", model / "predictions.csv")
     assert "lies in the folder of the model" in line
+
+
+def test_columns_and_single_options_predict_the_same(
+    done: Command, refused: Command, model: Path, uncoded: Path, tmp_path: Path
+) -> None:
+    names = {"id": "nr", "text": "body", "images": "media"}
+    table = uncoded.parent / "renamed.csv"
+    write_table(read_table(uncoded).rename(columns=names), table)
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    single = [f"--{name}-column={theirs}" for name, theirs in names.items()]
+    done("predict", model, table, *single, "-o", one)
+    both = ["--columns", "text=body,images=media", "--columns", "id=nr"]
+    done("predict", model, table, *both, "-o", other)
+    assert other.read_bytes() == one.read_bytes()
+    against = [*both, "--text-column", "media"]
+    message = refused("predict", model, table, *against, "-o", one)
+    assert "--text-column media and --columns text=body disagree" in message

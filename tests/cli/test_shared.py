@@ -88,3 +88,60 @@ def test_a_device_reaches_the_encoder_of_a_fit_to_come(tiny_text_model: str) -> 
     detector.text = branch
     shared.set_runtime(detector, {"device": "cpu", "batch_size": 3})
     assert (branch.encoder.device, branch.encoder.batch_size) == ("cpu", 3)
+
+
+def parsed(*given: str) -> dict[str, str]:
+    context = click.Context(click.Command("fit"))
+    return shared.parse_columns(context, click.Option(["--columns"]), given)
+
+
+def test_columns_are_named_by_ours_and_yours() -> None:
+    assert parsed() == {}
+    assert parsed("text=body, images = media", "place=geo=1") == {
+        "text": "body",
+        "images": "media",
+        "place": "geo=1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("tweet=text", "expected OURS=YOURS with ours among id, text, images"),
+        ("text", "got 'text'"),
+        ("text=", "got 'text='"),
+        ("text=a,b", "got 'b'. A name with a comma in it goes into an option of its"),
+        ("text=a,text=b", "text is named twice, 'a' and 'b'"),
+    ],
+)
+def test_columns_that_cannot_be_meant_are_refused(given: str, said: str) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        parsed(given)
+    assert said in caught.value.message
+
+
+def test_single_options_and_columns_mean_the_same() -> None:
+    options = {"columns": {"text": "a", "author": "b"}, "column_id": "c"}
+    expected = {"text": "a", "author": "b", "id": "c"}
+    assert shared.named_columns(options) == expected
+    assert shared.named_columns(options | {"column_text": "a"}) == expected
+
+
+def test_a_single_option_against_columns_is_refused() -> None:
+    options = {"columns": {"text": "a"}, "column_text": "b"}
+    with (
+        click.Context(click.Command("fit")),
+        pytest.raises(click.UsageError, match="--text-column b and --columns text=a d"),
+    ):
+        shared.named_columns(options)
+
+
+def test_a_date_format_rewrites_the_column_of_times() -> None:
+    frame = pd.DataFrame({"text": "x", "when": ["31/12/2024"]})
+    columns = {"created_at": "when"}
+    shared.read_dates(Path("p.csv"), frame, columns, None)
+    assert frame["when"].tolist() == ["31/12/2024"]
+    shared.read_dates(Path("p.csv"), frame, columns, "%d/%m/%Y")
+    assert frame["when"].tolist() == ["2024-12-31T00:00:00"]
+    with pytest.raises(InputError, match="no column 'created_at'.*--columns created_"):
+        shared.read_dates(Path("p.csv"), frame, {}, "unix")

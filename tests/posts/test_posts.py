@@ -210,11 +210,11 @@ class TestImageCells:
     @pytest.mark.parametrize(
         ("cell", "kind"),
         [
-            (5, "int"),
+            (True, "bool"),
             (1.5, "float"),
-            (["a", 5], "int"),
+            (["a", 0.5], "float"),
             ([["a"]], "list"),
-            ({"url": "a"}, "dict"),
+            ({"name": "a"}, "dict"),
             ({"bytes": "text", "path": None}, "dict"),
             (np.zeros((2, 2, 3)), "ndarray"),
             ({"a"}, "set"),
@@ -353,6 +353,7 @@ class TestCreatedAt:
             "2024-13-01",
             1_546_300_800,
             1_546_300_800.5,
+            44562,
             True,
             b"2024-03-09",
             ["2024-03-09"],

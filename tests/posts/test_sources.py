@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,8 @@ def test_each_broken_source_has_its_status(
         "zip://a.jpg::https://example.org/a.zip",
         "//example.org/a.jpg",
         "\\\\host\\share\\a.jpg",
+        "\\/host/share/a.jpg",
+        "https:\\\\example.org\\a.jpg",
     ],
 )
 def test_urls_are_remote_and_nothing_is_opened(
@@ -240,3 +244,44 @@ def test_too_many_pixels_are_too_large(root: Path) -> None:
 )
 def test_no_source_raises(root: Path, source: Any) -> None:
     status_of(source, root)
+
+
+@pytest.mark.parametrize("path", ["in\\red.png", ".\\in\\red.png", "in/red", "in\\red"])
+def test_paths_as_others_write_them_are_found(root: Path, path: str) -> None:
+    (root / "in").mkdir()
+    (root / "in" / "red.png").write_bytes(png())
+    assert status_of(path, root) == "ok"
+
+
+def test_a_path_out_of_the_root_by_backslashes_is_outside(root: Path) -> None:
+    assert status_of("..\\outside.png", root) == "outside root"
+
+
+def test_a_name_without_its_end_is_that_of_one_picture(root: Path) -> None:
+    (root / "red").write_bytes(png())
+    (root / "blue.jpg").write_bytes(png())
+    assert status_of("red", root) == "ok"
+    assert status_of("blue", root) == "ok"
+    (root / "blue.gif").write_bytes(png())
+    assert status_of("blue", root) == "missing file"
+    assert status_of("page", root) == "unsupported"
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_accents_are_found_in_both_forms(root: Path, stored: str, asked: str) -> None:
+    folder, name = (unicodedata.normalize(stored, word) for word in ("Málaga", "é.png"))
+    (root / "\u00e9t\u00e9").mkdir()
+    (root / "\u00e9t\u00e9" / folder).mkdir()
+    (root / "\u00e9t\u00e9" / folder / name).write_bytes(png())
+    path = f"\u00e9t\u00e9/{folder}/{name}"
+    assert status_of(unicodedata.normalize(asked, path), root) == "ok"
+
+
+def test_a_file_is_known_without_reading_it(root: Path) -> None:
+    with zipfile.ZipFile(root / "a.zip", "w") as file:
+        file.writestr("b.png", b"")
+    there = ["red.png", ".\\red.png", "red", "a.zip/b.png", "a.zip"]
+    assert all(_sources.is_file(path, str(root)) for path in there)
+    others = ["blue.png", "a.zip/c.png", "nul\0", "x" * 5000, "file:red.png", "."]
+    assert not any(_sources.is_file(path, str(root)) for path in others)
