@@ -15,7 +15,7 @@ import click
 
 from mmevent._common import replaced_file
 from mmevent._settings import own_settings
-from mmevent.cli.shared import show_bars
+from mmevent.cli.shared import named_encoding, show_bars
 from mmevent.exceptions import InputError, MmeventError, MmeventWarning, RunError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Session:
             show(message, err=True)
 
     def read(
-        self, path: Path, reader: Callable[[Path], pd.DataFrame] | None = None
+        self, path: Path, reader: Callable[..., pd.DataFrame] | None = None
     ) -> pd.DataFrame:
         """Read a table that has at least one post."""
         from mmevent.posts import read_table
@@ -198,7 +198,7 @@ class Session:
 
         if self.progress:
             self.say(f"Reading {path}")
-        frame = (reader or read_table)(path)
+        frame = (reader or read_table)(path, encoding=named_encoding())
         check_some(len(frame), f"read in {str(path)!r}")
         return frame
 

@@ -43,6 +43,7 @@ SAMPLE = [
         metavar="FILE",
         help="Write tasks for Label Studio too, in JSON; the ids are in post_id.",
     ),
+    shared.ENCODING,
     shared.QUIET,
     shared.OUTPUT_TABLE,
 ]
@@ -70,6 +71,7 @@ AGREEMENT = [
         metavar="FILE",
         help="Table to write of the posts to adjudicate, with a column for each coder.",
     ),
+    shared.ENCODING,
     shared.QUIET,
 ]
 
@@ -110,6 +112,7 @@ ESTIMATE = [
     ),
     shared.DATE_FORMAT,
     shared.JSON,
+    shared.ENCODING,
     shared.QUIET,
 ]
 

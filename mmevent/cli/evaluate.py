@@ -77,6 +77,7 @@ OPTIONS = [
     shared.DATE_FORMAT,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    shared.ENCODING,
     shared.JSON,
     click.option(
         "--errors",

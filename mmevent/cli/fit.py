@@ -55,6 +55,7 @@ _COLUMNS = [
     shared.DATE_FORMAT,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    shared.ENCODING,
 ]
 _RULE = [
     shared.whole_number("--cv", default=5, help="Number of folds that test."),

@@ -29,6 +29,7 @@ OPTIONS = [
     shared.COLUMNS,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    shared.ENCODING,
     click.option(
         "--policy",
         callback=shared.parse_policy,
@@ -86,6 +87,7 @@ def predict(
         if options["policy"] is not None:
             detector.set_policy(options["policy"])
         frame = session.read(posts)
+        check_table_path(output, len(frame))
         detector.columns = shared.name_columns(
             posts,
             frame,

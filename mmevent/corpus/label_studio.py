@@ -91,7 +91,9 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def read_coded(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_coded(
+    path: str | os.PathLike[str], *, encoding: str | None = None
+) -> pd.DataFrame:
     r"""Read a table of codings, or what Label Studio exported.
 
     Parameters
@@ -100,6 +102,8 @@ def read_coded(path: str | os.PathLike[str]) -> pd.DataFrame:
         A table as for `read_table`, or an export of Label Studio: JSON, JSON-MIN, CSV
         or TSV. Its tasks were written by `label_studio_tasks`. In a table without a
         column ``stratum``, a column ``post_id`` has the ids.
+    encoding : str or None, default=None
+        As for `read_table`.
 
     Returns
     -------
@@ -130,7 +134,11 @@ def read_coded(path: str | os.PathLike[str]) -> pd.DataFrame:
     [['007', 2, 'yes']]
     """
     path = Path(path)
-    frame = _read_json(path) if path.suffix.lower() == ".json" else read_table(path)
+    frame = (
+        _read_json(path)
+        if path.suffix.lower() == ".json"
+        else read_table(path, encoding=encoding)
+    )
     if STRATUM in frame:  # what was drawn, coded in the table itself
         return frame
     if POST_ID in frame:

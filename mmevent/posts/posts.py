@@ -12,6 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
+from mmevent.posts.cells import without_surrogates
+from mmevent.posts.damage import check_undamaged
 from mmevent.posts.duplicates import duplicates
 from mmevent.posts.image_cells import EXPECTED, CellReader, is_missing, number_as_text
 from mmevent.posts.images import Images
@@ -26,7 +28,6 @@ from mmevent.posts.records import (
     to_frame,
 )
 from mmevent.posts.sources import Source
-from mmevent.posts.tables import without_surrogates
 from mmevent.posts.texts import is_visible
 from mmevent.posts.times import why_unread
 
@@ -76,7 +77,8 @@ def to_posts(
     ------
     InputError
         If the data are of another type, a post is not a mapping, a column is missing,
-        ids are missing or occur twice, or a cell has a type that cannot be used.
+        ids are missing, occur twice or lost digits in a spreadsheet, or a cell has a
+        type that cannot be used.
 
     See Also
     --------
@@ -118,6 +120,8 @@ def to_posts(
     if len(frame) or came:
         check_given(given, columns or {}, came)
     found = {name: column(frame, theirs) for name, theirs in given.items()}
+    for name in found.keys() & {"id", "author", "group"}:
+        check_undamaged(found[name], name)
 
     ids = _ids(found.get("id"), len(frame))
     empty = [None] * len(frame)
