@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from importlib import import_module
+from numbers import Integral, Real
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,6 +29,19 @@ def require(package: str, *, extra: str, purpose: str) -> Any:
             f"{purpose} needs the package {package!r}: expected it to be installed, "
             f'got {error}. Install it with: pip install "mmevent[{extra}]"'
         ) from error
+
+
+def as_whole(value: Any) -> int | None:
+    """Return a whole number as an int, and None for anything else.
+
+    A whole float is one: R hands on its plain numbers as floats.
+    """
+    if isinstance(value, bool):
+        return None
+    whole = isinstance(value, Integral) or (
+        isinstance(value, Real) and float(value).is_integer()
+    )
+    return int(value) if whole else None
 
 
 def keep_parameters(estimator: Any, parameters: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mmevent._common import warn_user
+from mmevent._common import as_whole, warn_user
 from mmevent._walk import walk
 from mmevent.branches.text import TextClassifier
 from mmevent.encoders.cache import shared_memo
@@ -84,13 +84,13 @@ def _score(
 
 
 def _checked_size(size: object) -> int:
-    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-    if not whole or size < 1:  # type: ignore[operator]
+    n_posts = as_whole(size)
+    if n_posts is None or n_posts < 1:
         raise InputError(
             f"batch_size={size!r} is no number of posts: expected None or a whole "
             f"number of 1 or more. Use batch_size=500."
         )
-    return int(size)  # type: ignore[call-overload, no-any-return]
+    return n_posts
 
 
 def score_posts(fitted: FittedDetector, prepared: Prepared) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._common import as_whole
 from mmevent.detector.audit import score_posts, source_names
 from mmevent.detector.settings import Reading, Settings
 from mmevent.encoders.cache import shared_memo
@@ -170,7 +171,8 @@ def find_errors(
     >>> errors["kind"].value_counts().to_dict()
     {'false positive': 3, 'missed event': 3}
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+    size = as_whole(n)
+    if size is None or size < 1:
         raise InputError(
             f"n={n!r} is no number of posts: expected an integer of 1 or more. The "
             f"default is 25."
@@ -190,7 +192,7 @@ def find_errors(
         n_wrong.append(len(wrong))
         wrong = wrong[np.argsort(-np.abs(margin), kind="stable")]
         copy = pd.Series(prepared.duplicate[wrong]).duplicated().to_numpy()
-        rows.append(wrong[~copy][:n])
+        rows.append(wrong[~copy][:size])
     chosen = np.concatenate(rows)
     table = scored.iloc[chosen].drop(columns=["event"])
     table.insert(1, "kind", np.where(event[chosen], MISSED, FALSE))
