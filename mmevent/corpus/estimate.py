@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmevent._common import as_html
 from mmevent.corpus.sampling import (
     PREDICTIONS,
     PROBABILITY,
@@ -81,22 +82,18 @@ class CorpusEstimate:
         return json.dumps({**vars(self), **known}, indent=2, allow_nan=False)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.n_posts:,} posts, {self.n_flagged:,} flagged, {self.n_coded:,} "
-            f"coded by hand; 95% intervals in brackets",
-        ]
-        if not np.isnan(self.effective_sample_size):
-            lines.append(
-                f"For the number of events, the sample is as informative as a simple "
-                f"random sample of about {self.effective_sample_size:,.0f} posts"
-            )
-        wide = {
-            name: {row.figure: _readable(row) for row in rows.itertuples()}
-            for name, rows in self.table.groupby("group", sort=False)
-        }
-        lines.append(pd.DataFrame.from_dict(wide, orient="index").to_string())
-        lines += [f"- {note}" for note in self.notes]
-        return "\n".join(lines)
+        notes = [f"- {note}" for note in self.notes]
+        return "\n".join([_heading(self), _wide(self.table).to_string(), *notes])
+
+    def __repr__(self) -> str:
+        events = _wide(self.table)["n_events"].iloc[0]
+        return (
+            f"<CorpusEstimate: {self.n_posts:,} posts, {self.n_coded:,} coded by hand, "
+            f"{events} events>"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(_heading(self), [("", _wide(self.table))], self.notes)
 
 
 def estimate_corpus(
@@ -290,6 +287,28 @@ def _checked_codes(
             f"{strata.size.tolist()}. Pass all rows that were drawn."
         )
     return share.index.to_numpy(), share.to_numpy(dtype=float)
+
+
+def _heading(estimate: CorpusEstimate) -> str:
+    lines = [
+        f"{estimate.n_posts:,} posts, {estimate.n_flagged:,} flagged, "
+        f"{estimate.n_coded:,} coded by hand; 95% intervals in brackets"
+    ]
+    if not np.isnan(estimate.effective_sample_size):
+        lines.append(
+            f"For the number of events, the sample is as informative as a simple "
+            f"random sample of about {estimate.effective_sample_size:,.0f} posts"
+        )
+    return "\n".join(lines)
+
+
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table for people to read: one row per group, one column per figure."""
+    wide = {
+        name: {row.figure: _readable(row) for row in rows.itertuples()}
+        for name, rows in table.groupby("group", sort=False)
+    }
+    return pd.DataFrame.from_dict(wide, orient="index")
 
 
 def _readable(row: Any) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mmevent.posts.prepared import Prepared
     from mmevent.rule.fusion import Evidence
 
+_LINK = 60  # letters of a link that are shown
+
 AUDIT_COLUMNS = (
     *("id", "prediction", "margin", "score", "rule", "p_text", "p_image", "n_images"),
     *("n_usable", "best_image", "image_status", "text_truncated"),
@@ -181,6 +183,8 @@ def source_names(prepared: Prepared) -> NDArray[Any]:
         place[row] = place.get(row, 0) + 1
         path = source.get("path") if isinstance(source, dict) else source
         has_path = isinstance(path, str) or hasattr(path, "__fspath__")
+        if has_path and str(path).lstrip()[:5].lower() == "data:":
+            path = f"{str(path)[:_LINK]}…"  # a link that holds a whole picture
         names[i] = str(path) if has_path else f"image {place[row]}"
     return names
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -122,9 +122,9 @@ class TuningResult:
     rule: Rule
     f1: float
     beta_identified: bool
-    rules: list[Rule]
-    values: list[float]
-    study: optuna.Study
+    rules: list[Rule] = field(repr=False)
+    values: list[float] = field(repr=False)
+    study: optuna.Study = field(repr=False)
 
 
 def tune_rule(

@@ -223,3 +223,15 @@ def test_columns_and_periods_that_are_not_there() -> None:
         estimate_corpus(audit, sample, "event", by="city")
     with pytest.raises(InputError, match="period='hour' is not known"):
         estimate_corpus(audit, sample, "event", period="hour")
+
+
+def test_a_notebook_shows_an_estimate_with_all_names_escaped() -> None:
+    audit, event = make()
+    audit["country"] = audit["country"].replace("A", "<script>")
+    found = estimate_corpus(audit, coded(audit, event, 200), "event", by="country")
+    shown = found._repr_html_()
+    assert "<script" not in shown
+    assert "country: &lt;script&gt;" in shown
+    assert "2,000 posts" in shown
+    assert repr(found).startswith("<CorpusEstimate: 2,000 posts, 200 coded by hand, ")
+    assert len(repr(found)) < 100
