@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from importlib import import_module
+from numbers import Integral, Real
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmevent.exceptions import MissingPackageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CELL = 60  # letters of a cell of a table in a notebook
 
 
 def require(package: str, *, extra: str, purpose: str) -> Any:
@@ -28,6 +35,19 @@ def require(package: str, *, extra: str, purpose: str) -> Any:
             f"{purpose} needs the package {package!r}: expected it to be installed, "
             f'got {error}. Install it with: pip install "mmevent[{extra}]"'
         ) from error
+
+
+def as_whole(value: Any) -> int | None:
+    """Return a whole number as an int, and None for anything else.
+
+    A whole float is one: R hands on its plain numbers as floats.
+    """
+    if isinstance(value, bool):
+        return None
+    whole = isinstance(value, Integral) or (
+        isinstance(value, Real) and float(value).is_integer()
+    )
+    return int(value) if whole else None
 
 
 def keep_parameters(estimator: Any, parameters: dict[str, Any]) -> None:
@@ -105,6 +125,27 @@ def replaced_file(path: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def as_html(
+    heading: str,
+    tables: Iterable[tuple[str, pd.DataFrame]] = (),
+    notes: Iterable[str] = (),
+) -> str:
+    """Return what a notebook shows of an object, with all of its content escaped.
+
+    Wide tables can be scrolled sideways, and long cells are cut.
+    """
+    import pandas as pd
+
+    parts = [f"<p>{html.escape(heading)}</p>".replace("\n", "<br>")]
+    with pd.option_context("display.max_colwidth", _CELL, "display.precision", 3):
+        for title, frame in tables:
+            top = f"<h4>{html.escape(title)}</h4>" if title else ""
+            style = "overflow-x: auto; white-space: nowrap"
+            parts.append(f'{top}<div style="{style}">{frame.to_html()}</div>')
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    return "\n".join([*parts, f"<ul>{items}</ul>" if items else ""])
 
 
 def json_hash(value: object) -> str:

@@ -23,8 +23,21 @@ __all__ = [
 ]
 
 
+_LONGEST, _END = 2000, 500  # letters of a message, and of its end
+
+
 class MmeventError(Exception):
-    """Base of every error that mmevent raises on purpose."""
+    """Base of every error that mmevent raises on purpose.
+
+    A message can show values of the caller's, such as the bytes of a picture: a long
+    one is cut in its middle, since its end says what to do.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= _LONGEST:
+            return text
+        return f"{text[: _LONGEST - _END]} […] {text[-_END:]}"
 
 
 class InputError(MmeventError, ValueError):

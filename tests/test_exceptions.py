@@ -39,3 +39,13 @@ def test_all_that_the_module_defines_is_listed() -> None:
         name for name, value in vars(exceptions).items() if isinstance(value, type)
     }
     assert defined == set(exceptions.__all__)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_long_message_is_cut_in_its_middle(error: type[Exception]) -> None:
+    picture = bytes(range(256)) * 1000
+    text = str(error(f"the id is wrong: got {picture!r}. Give it another id."))
+    assert len(text) < 2100
+    assert text.startswith("the id is wrong: got b'")
+    assert text.endswith(" Give it another id.")
+    assert str(error("short")) == "short"

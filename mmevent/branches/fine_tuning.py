@@ -24,7 +24,7 @@ from torch.utils.data import Subset
 from transformers import Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from mmevent._common import json_hash, warn_user
+from mmevent._common import as_whole, json_hash, warn_user
 from mmevent.branches.checkpoints import workspace
 from mmevent.branches.head import balanced_weight, fit_head, grouped_folds
 from mmevent.branches.network import (
@@ -51,6 +51,7 @@ from mmevent.encoders.hub import quiet_loading
 from mmevent.encoders.loading import with_weights
 from mmevent.encoders.runtime import FLOAT32, check_device, halved, has_bf16
 from mmevent.exceptions import InputError, MmeventError, MmeventWarning, StorageError
+from mmevent.posts.labels import check_seed
 
 if TYPE_CHECKING:
     from mmevent.branches.base import EncodedClassifier, Examples
@@ -81,7 +82,7 @@ class Trained(NamedTuple):
 def check_training(classifier: EncodedClassifier, encoder: Any) -> None:
     """Validate the parameters of a classifier that trains its encoder."""
     train = classifier.train
-    if not (train == ALL or _is_whole(train)):
+    if not (train == ALL or _is_count(train)):
         raise InputError(
             f"train={train!r} is not known: expected 'head', 'all', or the number of "
             f"last blocks of the encoder that are trained. Use train='head' to leave "
@@ -105,16 +106,15 @@ def check_training(classifier: EncodedClassifier, encoder: Any) -> None:
         )
     for name in ("n_epochs", "train_batch_size", "gradient_accumulation_steps"):
         value = getattr(classifier, name)
-        if not _is_whole(value):
+        if not _is_count(value):
             raise InputError(
                 f"{name}={value!r} is not a whole number of at least 1. Use "
                 f"{name}=1 or more."
             )
 
 
-def _is_whole(value: object) -> bool:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and value >= 1  # type: ignore[operator]
+def _is_count(value: object) -> bool:
+    return (as_whole(value) or 0) >= 1
 
 
 def check_model(model: Any, train: str | int, dtype: str) -> None:
@@ -163,7 +163,8 @@ def fit_both(
 def _recipe(classifier: Any) -> Recipe:
     seed = 0
     if classifier.random_state is not None:
-        seed = int(check_random_state(classifier.random_state).randint(2**31 - 1))
+        state = check_seed(classifier.random_state)
+        seed = int(check_random_state(state).randint(2**31 - 1))
     return Recipe(
         n_blocks=None if classifier.train == ALL else int(classifier.train),
         n_epochs=int(classifier.n_epochs),

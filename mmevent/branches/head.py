@@ -11,6 +11,7 @@ import numpy as np
 
 from mmevent._common import shared_context
 from mmevent.exceptions import InputError
+from mmevent.posts.labels import check_seed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -51,7 +52,7 @@ def fit_head(
     weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
     seed = None
     if random_state is not None:
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        seed = int(check_random_state(check_seed(random_state)).randint(2**31 - 1))
     with config_context(enable_metadata_routing=False), one_blas_thread():
         if head is not None:
             return _fit_custom(head, embeddings, labels, weight, group, seed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmevent._common import require
+from mmevent._common import as_html, require
 from mmevent._settings import with_own_settings
 from mmevent.corpus.columns import need_columns
 from mmevent.exceptions import InputError
@@ -23,6 +23,7 @@ __all__ = ["Agreement", "agreement"]
 
 N_RESAMPLES = 1000
 _TAIL = 0.025
+_SHOWN = 10  # disagreements in a notebook
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,25 @@ class Agreement:
     disagreements: pd.DataFrame
 
     def __str__(self) -> str:
+        table = str(self._readable().to_string(index=False))
+        return f"{table}\n{len(self.disagreements):,} posts to adjudicate"
+
+    def __repr__(self) -> str:
+        first = self.table.iloc[0]
+        return (
+            f"<Agreement: {first['measure']} {_with_interval(first)}, "
+            f"{len(self.disagreements):,} posts to adjudicate>"
+        )
+
+    def _repr_html_(self) -> str:
+        n, some = len(self.disagreements), self.disagreements.head(_SHOWN)
+        shown = f", the first {_SHOWN}" if n > _SHOWN else ""
+        tables = [("", self._readable())]
+        if n:
+            tables.append((f"{n:,} posts to adjudicate{shown}", some))
+        return as_html("Agreement of coders; 95% intervals in brackets", tables)
+
+    def _readable(self) -> pd.DataFrame:
         rows = [
             {
                 "coders": row.coders,
@@ -65,8 +85,7 @@ class Agreement:
             }
             for row in self.table.itertuples()
         ]
-        table = str(pd.DataFrame(rows).to_string(index=False))
-        return f"{table}\n{len(self.disagreements):,} posts to adjudicate"
+        return pd.DataFrame(rows)
 
 
 @with_own_settings

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmevent._common import as_html
 from mmevent._settings import with_own_settings
 from mmevent.corpus.coded import checked_codes
 from mmevent.corpus.columns import PREDICTIONS, need_columns
-from mmevent.corpus.sampling import checked_predictions, stratify
+from mmevent.corpus.sampling import (
+    PREDICTIONS,
+    checked_predictions,
+    need_columns,
+    stratify,
+)
 from mmevent.corpus.shares import StratumCounts, effective_size, figures
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name
@@ -77,22 +83,18 @@ class CorpusEstimate:
         return json.dumps({**vars(self), **known}, indent=2, allow_nan=False)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.n_posts:,} posts, {self.n_flagged:,} flagged, {self.n_coded:,} "
-            f"coded by hand; 95% intervals in brackets",
-        ]
-        if not np.isnan(self.effective_sample_size):
-            lines.append(
-                f"For the number of events, the sample is as informative as a simple "
-                f"random sample of about {self.effective_sample_size:,.0f} posts"
-            )
-        wide = {
-            name: {row.figure: _readable(row) for row in rows.itertuples()}
-            for name, rows in self.table.groupby("group", sort=False)
-        }
-        lines.append(pd.DataFrame.from_dict(wide, orient="index").to_string())
-        lines += [f"- {note}" for note in self.notes]
-        return "\n".join(lines)
+        notes = [f"- {note}" for note in self.notes]
+        return "\n".join([_heading(self), _wide(self.table).to_string(), *notes])
+
+    def __repr__(self) -> str:
+        events = _wide(self.table)["n_events"].iloc[0]
+        return (
+            f"<CorpusEstimate: {self.n_posts:,} posts, {self.n_coded:,} coded by hand, "
+            f"{events} events>"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_html(_heading(self), [("", _wide(self.table))], self.notes)
 
 
 @with_own_settings
@@ -253,6 +255,28 @@ def _domains(
     elif timezone is not None:
         check_timezone(timezone)
     return domains
+
+
+def _heading(estimate: CorpusEstimate) -> str:
+    lines = [
+        f"{estimate.n_posts:,} posts, {estimate.n_flagged:,} flagged, "
+        f"{estimate.n_coded:,} coded by hand; 95% intervals in brackets"
+    ]
+    if not np.isnan(estimate.effective_sample_size):
+        lines.append(
+            f"For the number of events, the sample is as informative as a simple "
+            f"random sample of about {estimate.effective_sample_size:,.0f} posts"
+        )
+    return "\n".join(lines)
+
+
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table for people to read: one row per group, one column per figure."""
+    wide = {
+        name: {row.figure: _readable(row) for row in rows.itertuples()}
+        for name, rows in table.groupby("group", sort=False)
+    }
+    return pd.DataFrame.from_dict(wide, orient="index")
 
 
 def _readable(row: Any) -> str:

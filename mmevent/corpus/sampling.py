@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mmevent._common import as_whole
 from mmevent._settings import with_own_settings
 from mmevent.corpus.columns import (
     PREDICTIONS,
@@ -23,6 +24,7 @@ from mmevent.corpus.columns import (
 from mmevent.corpus.shares import StratumCounts, figures
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys
+from mmevent.posts.labels import check_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,7 +86,7 @@ def draw_sample(audit: pd.DataFrame, n: int, *, random_state: int = 0) -> pd.Dat
     """
     strata = stratify(checked_predictions(audit))
     count = allocate(strata, _checked_size(n, strata))
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(check_seed(random_state))
     rows = np.concatenate(
         [
             rng.choice(np.flatnonzero(strata.stratum == h), k, replace=False)
@@ -224,14 +226,11 @@ def _checked_size(n: int, strata: Strata) -> int:
         int(np.minimum(strata.size, MIN_A_STRATUM).sum()),
         int(strata.size.sum()),
     )
-    if (
-        isinstance(n, bool)
-        or not isinstance(n, (int, np.integer))
-        or not least <= n <= most
-    ):
+    size = as_whole(n)
+    if size is None or not least <= size <= most:
         raise InputError(
             f"n={n!r} posts cannot be drawn: expected a whole number from {least}, ten "
             f"for each stratum of the score, to {most:,}, the posts that were not seen "
             f"in training. Choose another n."
         )
-    return int(n)
+    return size

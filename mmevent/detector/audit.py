@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from mmevent._common import warn_user
+from mmevent._common import as_whole, warn_user
 from mmevent._settings import with_own_settings
 from mmevent._walk import walk
 from mmevent.branches.text import TextClassifier
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mmevent.detector.settings import Reading
     from mmevent.posts.prepared import Prepared
     from mmevent.rule.fusion import Evidence
+
+_LINK = 60  # letters of a link that are shown
 
 AUDIT_COLUMNS = (
     *("id", "prediction", "margin", "score", "rule", "p_text", "p_image", "n_images"),
@@ -86,13 +88,13 @@ def _score(
 
 
 def _checked_size(size: object) -> int:
-    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-    if not whole or size < 1:  # type: ignore[operator]
+    n_posts = as_whole(size)
+    if n_posts is None or n_posts < 1:
         raise InputError(
             f"batch_size={size!r} is no number of posts: expected None or a whole "
             f"number of 1 or more. Use batch_size=500."
         )
-    return int(size)  # type: ignore[call-overload, no-any-return]
+    return n_posts
 
 
 def score_posts(fitted: FittedDetector, prepared: Prepared) -> pd.DataFrame:
@@ -183,6 +185,8 @@ def source_names(prepared: Prepared) -> NDArray[Any]:
         place[row] = place.get(row, 0) + 1
         path = source.get("path") if isinstance(source, dict) else source
         has_path = isinstance(path, str) or hasattr(path, "__fspath__")
+        if has_path and str(path).lstrip()[:5].lower() == "data:":
+            path = f"{str(path)[:_LINK]}…"  # a link that holds a whole picture
         names[i] = str(path) if has_path else f"image {place[row]}"
     return names
 

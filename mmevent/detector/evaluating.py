@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._common import as_whole
 from mmevent._settings import with_own_settings
 from mmevent.detector.audit import score_posts
 from mmevent.detector.second_stage import NO_SECOND_STAGE
@@ -226,20 +227,16 @@ def _check_test_parts(by_seed: Sequence[Folds]) -> None:
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
-    checked = list(seeds) if isinstance(seeds, Iterable) else []
-    whole = all(
-        isinstance(seed, (int, np.integer))
-        and not isinstance(seed, bool)
-        and 0 <= seed < 2**32
-        for seed in checked
-    )
-    if not checked or not whole:
+    wanted = list(seeds) if isinstance(seeds, Iterable) else []
+    checked = [seed for seed in map(as_whole, wanted) if seed is not None]
+    usable = len(checked) == len(wanted) and all(0 <= s < 2**32 for s in checked)
+    if not checked or not usable:
         raise InputError(
             f"seeds={seeds!r} gives no seed of the folds: expected a sequence of one "
             f"integer or more, from 0 to 2**32 - 1. The default is (0,); five seeds "
             f"are range(5)."
         )
-    return [int(seed) for seed in checked]
+    return checked
 
 
 def _held_out(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmevent._common import as_html
 from mmevent.branches.fitting import examine, predict_branch
 from mmevent.evaluation.nested import to_evidence
 from mmevent.evaluation.stability import threshold_spread
@@ -55,6 +56,10 @@ class FitRecord:
     estimate: Estimate | None
     data_hash: str
     groups_hash: str
+
+    def __repr__(self) -> str:
+        n_posts, n_trials = len(self.out_of_fold), len(self.trials)
+        return f"<FitRecord: {n_posts:,} posts, {n_trials:,} trials>"
 
     @property
     def tested(self) -> pd.DataFrame:
@@ -124,6 +129,34 @@ class FittedDetector:
     label_name: str | None
     training_keys: frozenset[str]
     record: FitRecord
+
+    def __repr__(self) -> str:
+        facts = "; ".join(f"{name}: {value}" for name, value in self._facts().items())
+        return f"<FittedDetector, {facts}>"
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        facts = self._facts()
+        for name, branch in self.branches.items():
+            facts[f"branch {name}"] = type(branch).__name__
+        table = pd.DataFrame({"": facts})
+        estimate = self.record.estimate
+        notes = [] if estimate is None else [repr(estimate)[1:-1]]
+        return as_html("Fitted detector", [("", table)], notes)
+
+    def _facts(self) -> dict[str, str]:
+        rule = self.rule
+        fixed = "" if self.beta_identified else " (fixed)"
+        return {
+            "alpha": f"{rule.alpha:.3g}",
+            "beta": f"{rule.beta:.3g}{fixed}",
+            "pool": rule.pool,
+            "threshold": f"{self.threshold:.3g}",
+            "policy": str(self.policy),
+            "label of an event": repr(self.coding[1]),
+            "posts of the fit": f"{len(self.record.out_of_fold):,}",
+        }
 
     @property
     def text(self) -> Any | None:

@@ -118,9 +118,9 @@ class Settings:
         """Check all parameters of a detector, and draw a seed where none is given."""
         _check_choices(detector)
         check_branches(detector.text, detector.image)
-        check_seed(detector.random_state)
+        state = check_seed(detector.random_state)
         if seed is None:
-            seed = _seed(detector.random_state)
+            seed = _seed(state)
         search = Search(
             criterion=detector.criterion,
             n_trials=detector.n_trials,
@@ -146,7 +146,7 @@ class Settings:
             calibration=detector.calibration,
             estimate=detector.estimate,
             pos_label=detector.pos_label,
-            n_jobs=detector.n_jobs,
+            n_jobs=check_n_jobs(detector.n_jobs),
             seed=seed,
             reading=Reading.of(detector),
         )
@@ -308,7 +308,6 @@ def check_branches(text: Any, image: Any) -> None:
 
 def _check_choices(detector: EventDetector) -> None:
     check_policy(detector.policy)
-    check_n_jobs(detector.n_jobs)
     if detector.calibration is not None:
         check_calibration(detector.calibration)
     if detector.pool not in (AUTO, *POOLS):
@@ -324,8 +323,8 @@ def _check_choices(detector: EventDetector) -> None:
 
 
 def _seed(state: Any) -> int:
-    if isinstance(state, (int, np.integer)):
-        return int(state)
+    if isinstance(state, int):
+        return state
     return int(check_random_state(state).randint(2**31 - 1))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from mmevent._common import warn_user
+from mmevent._common import as_whole, warn_user
 from mmevent._settings import with_own_settings
 from mmevent._walk import LOADED, TRAINED
 from mmevent.encoders.cache import EmbeddingStore, active_store
@@ -174,12 +174,10 @@ class Encoder(TransformerMixin, BaseEstimator, ABC):
 
     def check(self) -> None:
         """Validate the parameters, before anything is loaded."""
-        size: object = self.batch_size
-        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-        if not whole or self.batch_size < 1:
+        if (as_whole(self.batch_size) or 0) < 1:
             msg = (
-                f"`batch_size` must be a whole number of at least 1; got {size!r}. Use "
-                f"batch_size=32."
+                f"`batch_size` must be a whole number of at least 1; got "
+                f"{self.batch_size!r}. Use batch_size=32."
             )
             raise InputError(msg)
         check_dtype(self.dtype)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from mmevent._common import warn_user
+from mmevent._common import as_whole, warn_user
 from mmevent._settings import with_own_settings
 from mmevent.encoders.hub import locate_model, quiet_loading
 from mmevent.encoders.image import image_processor
@@ -110,7 +110,7 @@ def tag(
     """
     import pandas as pd
 
-    if not isinstance(top, (int, np.integer)) or top < 1:
+    if (as_whole(top) or 0) < 1:
         raise InputError(
             f"top={top!r} is no number of labels: expected 1 or more. The default is 5."
         )

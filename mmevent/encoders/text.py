@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._common import json_hash, keep_parameters
+from mmevent._common import as_whole, json_hash, keep_parameters
 from mmevent.encoders.base import Encoder
 from mmevent.encoders.hub import ModelSource, quiet_loading, unloadable
 from mmevent.encoders.loading import (
@@ -386,15 +386,12 @@ def _longest_input(network: Any, tokenizer: Any) -> int:
 def _max_length(wanted: object, of_folder: int | None, limit: int) -> int:
     if wanted is None:
         return min(of_folder or limit, limit)
-    if (
-        isinstance(wanted, bool)
-        or not isinstance(wanted, (int, np.integer))
-        or not 3 <= wanted <= limit
-    ):
+    length = as_whole(wanted)
+    if length is None or not 3 <= length <= limit:
         msg = (
             f"`max_length` must be None or a number of tokens from 3 to {limit}, the "
             f"most this model can read; got {wanted!r}. Use max_length=None for the "
             f"model's own length."
         )
         raise InputError(msg)
-    return int(wanted)
+    return length

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmevent._common import as_html
 from mmevent.evaluation.baselines import whole
 from mmevent.exceptions import InputError
 
@@ -196,12 +196,16 @@ class Estimate:
             parts.append("Notes\n" + "\n".join(f"- {note}" for note in self.notes))
         return "\n\n".join(parts)
 
+    def __repr__(self) -> str:
+        row = self.to_frame().loc[whole(set(self.table["system"]))]
+        f1 = _with_interval(*row[["f1", "f1_low", "f1_high"]], digits=2)
+        return (
+            f"<Estimate, {self.kind}: {int(row['n_posts']):,} posts, "
+            f"{int(row['n_events']):,} events, F1 {f1}>"
+        )
+
     def _repr_html_(self) -> str:
-        parts = [f"<p>{html.escape(heading(self)).replace(chr(10), '<br>')}</p>"]
-        for title, frame in sections(self):
-            parts.append(f"<h4>{html.escape(title)}</h4>{frame.to_html()}")
-        items = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        return "\n".join([*parts, f"<ul>{items}</ul>" if items else ""])
+        return as_html(heading(self), sections(self), self.notes)
 
 
 def heading(estimate: Estimate) -> str:

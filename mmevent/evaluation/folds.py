@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from mmevent._common import as_whole
 from mmevent.exceptions import InputError
 from mmevent.posts.duplicates import connected_groups
 from mmevent.posts.labels import Labels
@@ -77,7 +78,13 @@ class ForwardInTime:
         -------
         int
         """
-        return self.n_splits
+        n_splits = as_whole(self.n_splits)
+        if n_splits is None or n_splits < 1:
+            raise InputError(
+                f"n_splits={self.n_splits!r} gives no test part: expected a whole "
+                f"number of 1 or more. The default is 5."
+            )
+        return n_splits
 
     def split(
         self,
@@ -108,29 +115,25 @@ class ForwardInTime:
             times for the blocks.
         """
         times = parse_created_at(to_posts(X)).to_numpy()
-        if self.n_splits < 1:
-            raise InputError(
-                f"n_splits={self.n_splits} gives no test part: expected 1 or more. "
-                f"The default is 5."
-            )
-        block = self._blocks(times)
+        n_splits = self.get_n_splits()
+        block = self._blocks(times, n_splits)
         group = connected_groups(np.arange(len(times)) if groups is None else groups)
-        earliest = np.full(group.max() + 1, self.n_splits + 1)
+        earliest = np.full(group.max() + 1, n_splits + 1)
         np.minimum.at(earliest, group, block)
         kept = block == earliest[group]
-        for k in range(self.n_splits):
+        for k in range(n_splits):
             yield (
                 np.flatnonzero(kept & (block <= k)),
                 np.flatnonzero(kept & (block == k + 1)),
             )
 
-    def _blocks(self, times: NDArray[Any]) -> IntArray:
-        numbers = np.arange(1, self.n_splits + 1)
-        starts = np.sort(times)[numbers * len(times) // (self.n_splits + 1)]
+    def _blocks(self, times: NDArray[Any], n_splits: int) -> IntArray:
+        numbers = np.arange(1, n_splits + 1)
+        starts = np.sort(times)[numbers * len(times) // (n_splits + 1)]
         block = np.searchsorted(starts, times, side="right")
-        if len(np.unique(block)) < self.n_splits + 1:
+        if len(np.unique(block)) < n_splits + 1:
             raise InputError(
-                f"created_at has too few distinct times: expected {self.n_splits + 1} "
+                f"created_at has too few distinct times: expected {n_splits + 1} "
                 f"blocks with posts in each, got {len(np.unique(block))}. Lower "
                 f"n_splits."
             )
@@ -214,8 +217,8 @@ class FoldMaker:
         self.apart = (duplicate, *([] if self.caller is None else [self.caller]))
         self.cv = self._splitter(cv, "cv")
         self.forward = isinstance(cv, ForwardInTime)
-        if self.forward and isinstance(inner_cv, (int, np.integer)):
-            inner_cv = ForwardInTime(int(inner_cv))
+        if self.forward and (n_splits := as_whole(inner_cv)) is not None:
+            inner_cv = ForwardInTime(n_splits)
         self.inner_cv = (
             None if inner_cv is None else self._splitter(inner_cv, "inner_cv")
         )
@@ -263,13 +266,13 @@ class FoldMaker:
         return rows[kept]
 
     def _splitter(self, cv: Any, name: str) -> Any:
-        if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
-            if cv < 2:
+        if (n_splits := as_whole(cv)) is not None:
+            if n_splits < 2:
                 raise InputError(
                     f"{name}={cv} makes no folds: expected 2 or more, or a splitter. "
                     f"The default is 5."
                 )
-            return _OwnFolds(int(cv), shuffle=True, random_state=self.seed)
+            return _OwnFolds(n_splits, shuffle=True, random_state=self.seed)
         if isinstance(cv, str) or not hasattr(cv, "split"):
             raise InputError(
                 f"{name}={cv!r} splits nothing: expected an integer, or a splitter "

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent import __version__
-from mmevent._common import warn_user
+from mmevent._common import as_whole, warn_user
 from mmevent._settings import with_own_settings
 from mmevent.branches.image import ImageClassifier
 from mmevent.branches.text import TextClassifier
@@ -386,8 +386,8 @@ def _find_encoders(
             )
     if any(encoder["folder"] for encoder in encoders):
         settings: dict[str, Any] = {"verbose": detector.verbose}
-        if isinstance(detector.random_state, (int, np.integer)):
-            settings["random_state"] = detector.random_state
+        if (seed := as_whole(detector.random_state)) is not None:
+            settings["random_state"] = seed
         if isinstance(detector.text, str):
             detector.text = TextClassifier(**settings)
         if isinstance(detector.image, str):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.random import RandomState
 
+from mmevent._common import as_whole
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -165,23 +166,27 @@ def check_some(n_posts: int, what: str) -> None:
         )
 
 
-def check_n_jobs(n_jobs: object) -> None:
-    """Validate `n_jobs`."""
-    if n_jobs is not None and not (isinstance(n_jobs, (int, np.integer)) and n_jobs):
+def check_n_jobs(n_jobs: object) -> int | None:
+    """Validate `n_jobs`, and return it."""
+    if n_jobs is not None and not as_whole(n_jobs):
         raise InputError(
             f"n_jobs={n_jobs!r} is no number of threads: expected None or an integer "
             f"other than 0, where -1 is one for each core. Pass one of them."
         )
+    return as_whole(n_jobs)
 
 
-def check_seed(random_state: object) -> None:
-    """Validate `random_state`."""
-    whole = isinstance(random_state, (int, np.integer)) and 0 <= random_state < 2**32
-    if not (random_state is None or whole or isinstance(random_state, RandomState)):
+def check_seed(random_state: object) -> int | RandomState | None:
+    """Validate `random_state`, and return it."""
+    if random_state is None or isinstance(random_state, RandomState):
+        return random_state
+    seed = as_whole(random_state)
+    if seed is None or not 0 <= seed < 2**32:
         raise InputError(
             f"random_state={random_state!r} is no seed: expected None, an integer from "
             f"0 to 2**32 - 1, or a numpy RandomState. Pass an integer."
         )
+    return seed
 
 
 class Labels(NamedTuple):

@@ -6,23 +6,22 @@ margins show what it takes for an event, and often a wrong label.
 
 from __future__ import annotations
 
-import base64
-import html
 import io
-from dataclasses import dataclass
-from string import Template
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from mmevent._common import as_html, as_whole
 from mmevent._settings import with_own_settings
 from mmevent.detector.audit import score_posts, source_names
 from mmevent.detector.settings import Reading, Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.exceptions import InputError
 from mmevent.posts.labels import check_known_labels, check_some
+from mmevent.report.page import FALSE, MISSED, SIDE, errors_page, task_of, words_of
 from mmevent.rule.fusion import applied_rule
 from mmevent.rule.policies import (
     budget_of,
@@ -40,29 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Errors", "find_errors", "labelled_scores"]
 
-MISSED, FALSE = "missed event", "false positive"
 _LETTERS = 500  # of a text
-_SIDE, _MOST = 160, 4  # pixels of a thumbnail, and how many of them a post
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Errors of a detector</title>
-<style>
-body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 60em;
- padding: 0 1em; }
-article { border-top: 1px solid #999; padding: .8em 0; }
-article p { margin: .3em 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-.scores, .note { color: #444; font-size: 13px; }
-img { margin: .3em .4em 0 0; max-height: ${side}px; }
-</style>
-<h1>Errors of a detector</h1>
-<p class="note">$note</p>
-$body
-</html>
-""")
+_MOST = 4  # thumbnails of a post
 
 
 @dataclass(frozen=True)
@@ -80,6 +58,10 @@ class Errors:
         For each row, small JPEGs of the first four usable images.
     note : str
         How many errors there are, and where the scores come from.
+    task : str, default=""
+        What the detector was fitted to find.
+    words : dict of str to str, optional
+        What the words on the page mean.
 
     Examples
     --------
@@ -92,8 +74,17 @@ class Errors:
     """
 
     table: pd.DataFrame
-    pictures: list[list[bytes]]
+    pictures: list[list[bytes]] = field(repr=False)
     note: str
+    task: str = ""
+    words: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Errors: {self.note}>"
+
+    def _repr_html_(self) -> str:
+        note = "Without pictures here; to_html() gives a page with them."
+        return as_html(f"{self.task}\n{self.note}".strip(), [("", self.table)], [note])
 
     def to_html(self) -> str:
         """Return one page with the posts and their pictures, which loads no files.
@@ -103,16 +94,7 @@ class Errors:
         str
             HTML.
         """
-        body = []
-        for kind in (FALSE, MISSED):
-            places = np.flatnonzero(self.table["kind"] == kind)
-            body.append(f"<h2>{kind.capitalize()}s, largest margins first</h2>")
-            body += [
-                _article(self.table.iloc[i], self.pictures[i]) for i in places
-            ] or ["<p>None.</p>"]
-        return _PAGE.substitute(
-            note=html.escape(self.note), body="\n".join(body), side=_SIDE
-        )
+        return errors_page(self.table, self.pictures, self.note, self.task, self.words)
 
 
 @with_own_settings
@@ -172,7 +154,8 @@ def find_errors(
     >>> errors["kind"].value_counts().to_dict()
     {'false positive': 3, 'missed event': 3}
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+    size = as_whole(n)
+    if size is None or size < 1:
         raise InputError(
             f"n={n!r} is no number of posts: expected an integer of 1 or more. The "
             f"default is 25."
@@ -192,7 +175,7 @@ def find_errors(
         n_wrong.append(len(wrong))
         wrong = wrong[np.argsort(-np.abs(margin), kind="stable")]
         copy = pd.Series(prepared.duplicate[wrong]).duplicated().to_numpy()
-        rows.append(wrong[~copy][:n])
+        rows.append(wrong[~copy][:size])
     chosen = np.concatenate(rows)
     table = scored.iloc[chosen].drop(columns=["event"])
     table.insert(1, "kind", np.where(event[chosen], MISSED, FALSE))
@@ -207,7 +190,13 @@ def find_errors(
         f"{int(scored['score'].notna().sum()):,} {of}; {len(rows[0])} and "
         f"{len(rows[1])} of them are shown."
     )
-    return Errors(table.reset_index(drop=True), pictures, note)
+    threshold = float((scored["score"] - scored["margin"]).dropna().iloc[0])
+    fitted = detector.fitted_
+    return Errors(
+        *(table.reset_index(drop=True), pictures, note),
+        task=task_of(fitted),
+        words=words_of(fitted, threshold),
+    )
 
 
 def labelled_scores(
@@ -329,26 +318,8 @@ def _thumbnails(prepared: Prepared, row: int) -> list[bytes]:
     pictures = []
     for i in usable[:_MOST]:
         image = prepared.images[i]
-        image.thumbnail((2 * _SIDE, _SIDE))
+        image.thumbnail((2 * SIDE, SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=80)
         pictures.append(file.getvalue())
     return pictures
-
-
-def _article(row: pd.Series, pictures: list[bytes]) -> str:
-    """Return a post as HTML, with all its content escaped."""
-    shown = [
-        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in row.items()
-        if name not in ("kind", "text", "images") and value == value
-    ]
-    tags = [
-        f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(p).decode()}">'
-        for p in pictures
-    ]
-    return (
-        f"<article><p>{html.escape(str(row['text'])) or '(no text)'}</p>"
-        f"{''.join(tags)}"
-        f'<p class="scores">{html.escape(" · ".join(shown))}</p></article>'
-    )

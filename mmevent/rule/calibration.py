@@ -59,6 +59,9 @@ class Calibration:
 
     maps: dict[str, dict[str, list[float]]]
 
+    def __repr__(self) -> str:
+        return f"<Calibration: maps for {', '.join(self.maps)}>"
+
     def predict(self, score: ArrayLike, case: ArrayLike) -> FloatArray:
         """Probability of an event for each score, from the map of its case."""
         s = np.asarray(score, dtype=np.float64)

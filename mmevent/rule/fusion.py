@@ -243,6 +243,12 @@ class Evidence:
     pooled: Mapping[tuple[str, str], NDArray[np.float64]]
     p_text_2: NDArray[np.float64] | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<Evidence: {len(self.p_text):,} posts, {int(self.has_text.sum()):,} with "
+            f"text, {int(self.has_image.sum()):,} with images>"
+        )
+
     @classmethod
     def from_images(
         cls,

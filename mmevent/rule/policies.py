@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from scipy.stats import binom
 
+from mmevent._common import as_whole
 from mmevent.exceptions import InputError, PolicyError
 from mmevent.posts.duplicates import connected_groups
 from mmevent.rule.cuts import (
@@ -199,13 +200,14 @@ def budget_threshold(score: ArrayLike, n: int) -> float:
     0.7
     """
     s = as_scores(score)
-    if not isinstance(n, (int, np.integer)) or n < 0:
+    size = as_whole(n)
+    if size is None or size < 0:
         raise InputError(
             f"n={n!r} is no number of posts: expected an integer of 0 or more. Pass "
             f"how many posts may be flagged."
         )
     side = Ranking.of(s, np.zeros(len(s), dtype=bool))
-    return _threshold_at(side, int(np.flatnonzero(side.flagged <= n)[-1]))
+    return _threshold_at(side, int(np.flatnonzero(side.flagged <= size)[-1]))
 
 
 def check_corpus_size(policy: object, corpus_size: int | None) -> None:
@@ -221,15 +223,15 @@ def share_of_budget(policy: object, n_posts: int, corpus_size: int | None) -> in
     """Return the share of a corpus's budget for some of its posts."""
     n = budget_of(policy)
     assert n is not None
-    whole = isinstance(corpus_size, (int, np.integer)) and corpus_size >= n_posts
-    if not whole or 2 * n * n_posts <= corpus_size:  # type: ignore[operator]
+    size = as_whole(corpus_size)
+    if size is None or size < n_posts or 2 * n * n_posts <= size:
         raise InputError(
             f"policy={policy!r} is for a whole corpus, of which {n_posts} posts are "
             f"tested: expected corpus_size, the number of its posts, so that one of "
             f"them or more can be flagged, got {corpus_size!r}. Pass corpus_size= "
             f"(--corpus-size on the command line), or use another policy."
         )
-    return round(n * n_posts / int(corpus_size))  # type: ignore[arg-type]
+    return round(n * n_posts / size)
 
 
 def check_policy(policy: object) -> None:

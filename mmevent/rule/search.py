@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._common import shared_context
+from mmevent._common import as_whole, shared_context
 from mmevent._settings import with_own_settings
 from mmevent.exceptions import InputError
+from mmevent.posts.labels import check_seed
 from mmevent.rule.cuts import FLAG_ALL, TIE, Ranking, as_events, best_cuts
 from mmevent.rule.fusion import Evidence, Rule
 from mmevent.rule.smoothing import BEST_THRESHOLD, smoothed
@@ -80,7 +81,7 @@ class Search:
                 f"criterion={self.criterion!r} is not known: expected one of "
                 f"{', '.join(map(repr, BEST_THRESHOLD))}. Choose one of them."
             )
-        if not isinstance(self.n_trials, (int, np.integer)) or self.n_trials < 1:
+        if (as_whole(self.n_trials) or 0) < 1:
             raise InputError(
                 f"n_trials={self.n_trials!r} is no number of trials: expected an "
                 f"integer of 1 or more. The default is 200."
@@ -122,9 +123,9 @@ class TuningResult:
     rule: Rule
     f1: float
     beta_identified: bool
-    rules: list[Rule]
-    values: list[float]
-    study: optuna.Study
+    rules: list[Rule] = field(repr=False)
+    values: list[float] = field(repr=False)
+    study: optuna.Study = field(repr=False)
 
 
 @with_own_settings
@@ -333,10 +334,11 @@ def run_study(space: Space, search: Search) -> optuna.Study:
         trial.set_user_attr("rule", asdict(rule))
         return f1
 
+    seed: Any = check_seed(search.random_state)
     with _quiet_optuna():
         study = optuna.create_study(
             direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=search.random_state),
+            sampler=optuna.samplers.TPESampler(seed=seed),
             storage=search.storage,
             study_name=space.name(),
             load_if_exists=True,
@@ -349,7 +351,7 @@ def run_study(space: Space, search: Search) -> optuna.Study:
         done = sum(bool(trial.user_attrs) for trial in study.trials)
         study.optimize(
             objective,
-            n_trials=max((1 if single else search.n_trials) - done, 0),
+            n_trials=max((1 if single else int(search.n_trials)) - done, 0),
             show_progress_bar=search.verbose,
         )
     return study

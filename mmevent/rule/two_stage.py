@@ -140,7 +140,7 @@ def tune_two_stages(
     if not has_both(y):
         return None
     score = first.score(evidence)
-    trials = max(search.n_trials // _SHARE_OF_TRIALS, 10)
+    trials = max(int(search.n_trials) // _SHARE_OF_TRIALS, 10)
     search = replace(search, n_trials=trials, storage=None, verbose=False)
     second = evidence.second(first)
     best, highest = None, -1.0

@@ -17,6 +17,7 @@ from mmevent.synthetic.scores import (
     check_count,
     check_range,
     draw_originals,
+    generator,
     take_posts,
 )
 from mmevent.synthetic.truth import SyntheticScores, Truth
@@ -262,11 +263,12 @@ def make_posts(
     >>> int(y.sum())
     15
     """
-    check_count("n_posts", n_posts)
-    check_count("image_size", image_size, least=8)
+    n_posts = check_count("n_posts", n_posts)
+    image_size = check_count("image_size", image_size, least=8)
     if n_groups is not None:
-        check_count("n_groups", n_groups)
-    check_common(share_images, max_images, share_showing, share_no_text, prevalence)
+        n_groups = check_count("n_groups", n_groups)
+    max_images = check_count("max_images", max_images)
+    check_common(share_images, share_showing, share_no_text, prevalence)
     check_range("share_broken", share_broken, 0, 1)
     check_range("share_telling", share_telling, 0, 1)
     check_range("share_lookalike", share_lookalike, 0, 1)
@@ -282,7 +284,7 @@ def make_posts(
         prevalence=prevalence,
     )
     target = None if folder is None else empty_folder(Path(folder))
-    rng = np.random.default_rng(random_state)
+    rng = generator(random_state)
     draw, content = model.draw_with_content(n_posts, rng)
     original = draw_originals(draw.y, share_reposts, rng)
     files = draw_images(content.evidence, image_size, rng)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit, logsumexp
 
+from mmevent._common import as_whole
 from mmevent._settings import with_own_settings
 from mmevent.exceptions import InputError
 from mmevent.synthetic.truth import SyntheticScores, Truth
@@ -269,8 +270,9 @@ def make_scores(
     >>> scores.p_text.shape, int(scores.y.sum())
     ((500,), 100)
     """
-    check_count("n_posts", n_posts)
-    check_common(share_images, max_images, share_showing, share_no_text, prevalence)
+    n_posts = check_count("n_posts", n_posts)
+    max_images = check_count("max_images", max_images)
+    check_common(share_images, share_showing, share_no_text, prevalence)
     check_range("separation_text", separation_text, 0, np.inf)
     check_range("separation_image", separation_image, 0, np.inf)
     model = ScoreModel(
@@ -290,7 +292,7 @@ def make_scores(
         ),
         calibration_image=_check_line("calibration_image", calibration_image),
     )
-    draw = model.draw(n_posts, np.random.default_rng(random_state))
+    draw = model.draw(n_posts, generator(random_state))
     return SyntheticScores(*draw, truth=Truth(model))
 
 
@@ -329,14 +331,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 
 def check_common(
     share_images: float,
-    max_images: int,
     share_showing: float,
     share_no_text: float,
     prevalence: float,
 ) -> None:
     """Validate the parameters that `make_scores` and `make_posts` share."""
     check_range("share_images", share_images, 0, 1)
-    check_count("max_images", max_images)
     check_range("share_showing", share_showing, 0, 1)
     check_range("share_no_text", share_no_text, 0, 1)
     if not 0 < prevalence < 1:
@@ -357,13 +357,23 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         )
 
 
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Validate an integer of `least` or more."""
-    if not isinstance(value, int | np.integer) or value < least:
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """Validate an integer of `least` or more, and return it."""
+    count = as_whole(value)
+    if count is None or count < least:
         raise InputError(
             f"{name}={value!r} is no usable number: expected an integer of {least} or "
             f"more, got {value!r}. Change {name}."
         )
+    return count
+
+
+def generator(
+    random_state: int | np.random.Generator | None,
+) -> np.random.Generator:
+    """Return the generator of a seed."""
+    seed = as_whole(random_state)
+    return np.random.default_rng(random_state if seed is None else seed)
 
 
 def _check_line(name: str, line: tuple[float, float]) -> tuple[float, float]:

@@ -65,6 +65,12 @@ class SyntheticScores:
     y: IntArray
     truth: Truth = field(repr=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"<SyntheticScores: {len(self.y):,} posts, {int(self.y.sum()):,} events, "
+            f"{len(self.post):,} images>"
+        )
+
     def fuse(self, *, alpha: float, beta: float, pool: str) -> FloatArray:
         """Return the score of each post.
 

@@ -145,3 +145,14 @@ def test_codings_need_ids_and_three_columns() -> None:
         )
     with pytest.raises(InputError, match="not two columns beside 'id'"):
         agreement(coded, "event", coder="id")
+
+
+def test_a_notebook_shows_agreement_with_all_names_escaped() -> None:
+    posts = {"id": [*range(20)] * 2, "event": [0, 1] * 10 + [1, 0] * 5 + [0, 1] * 5}
+    coders = ["<script>"] * 20 + ["B"] * 20
+    found = agreement(pd.DataFrame(posts | {"coder": coders}), "event", coder="coder")
+    shown = found._repr_html_()
+    assert "<script" not in shown
+    assert "10 posts to adjudicate" in shown
+    assert repr(found).startswith("<Agreement: alpha 0.0")
+    assert len(repr(found)) < 100

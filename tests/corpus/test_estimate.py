@@ -280,3 +280,15 @@ def test_posts_are_counted_on_their_own_day_or_on_that_of_a_place() -> None:
     }
     with pytest.raises(InputError, match="timezone='Tokyo' is not known.*Asia/Tokyo"):
         n_coded(audit, timezone="Tokyo")
+
+
+def test_a_notebook_shows_an_estimate_with_all_names_escaped() -> None:
+    audit, event = make()
+    audit["country"] = audit["country"].replace("A", "<script>")
+    found = estimate_corpus(audit, coded(audit, event, 200), "event", by="country")
+    shown = found._repr_html_()
+    assert "<script" not in shown
+    assert "country: &lt;script&gt;" in shown
+    assert "2,000 posts" in shown
+    assert repr(found).startswith("<CorpusEstimate: 2,000 posts, 200 coded by hand, ")
+    assert len(repr(found)) < 100

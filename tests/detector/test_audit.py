@@ -228,3 +228,15 @@ def test_texts_that_are_cut_off_are_named_within_meta_estimators(
         text=wrap(branch), image=None, cv=2, estimate=None, n_trials=1, random_state=0
     ).fit(posts, y)
     assert detector.audit(posts)["text_truncated"].sum() > 40
+
+
+def test_an_audit_shows_no_picture_and_cuts_long_names(fitted: EventDetector) -> None:
+    link = f"data:image/jpeg;base64,{'A' * 100_000}"
+    posts = pd.DataFrame(
+        {"text": ["long " * 5000] * 2, "images": [[bytes(100_000)], [link]]}
+    )
+    with pytest.warns(UnusableInputWarning):
+        audit = fitted.audit(posts)
+    assert len(audit._repr_html_()) < 5000
+    assert audit["image_status"].str.len().max() < 500
+    assert audit["image_status"].str.endswith(": remote").tolist() == [False, True]

@@ -202,3 +202,18 @@ def test_a_copy_of_a_post_that_shares_an_image_with_the_training_is_seen(
     labels = np.append(y, [0, 1])
     with pytest.raises(InputError, match=r"2 of \d+ held-out.*'first', 'second'"):
         evaluate(fitted, table, labels, held_out=True)
+
+
+def test_what_a_fit_gives_is_shown_in_short(
+    fitted: EventDetector, settings: dict[str, Any], data: Data
+) -> None:
+    threshold = f"threshold: {fitted.threshold_:.3g}"
+    assert threshold in repr(fitted.fitted_)
+    assert "posts of the fit: 80" in repr(fitted.fitted_)
+    for value in (fitted.fitted_, fitted.fitted_.record):
+        assert len(repr(value)) < 300
+    assert "branch image" in fitted.fitted_._repr_html_()
+    posts, y = data
+    labels = np.where(y, "<script>", "no")
+    other = EventDetector(**settings | {"image": None}, pos_label="<script>")
+    assert "<script" not in other.fit(posts, labels).fitted_._repr_html_()

@@ -168,3 +168,10 @@ def test_the_threshold_and_the_brier_score_are_printed_where_there_are_some() ->
 def test_a_slice_without_figures_is_refused() -> None:
     with pytest.raises(InputError, match=r"slice='with image' has no figures.*'all'"):
         summary(make_run()).to_frame("with image")
+
+
+def test_an_estimate_has_a_short_form_with_the_detectors_own_figure() -> None:
+    estimate = summary(make_run(), notes=["n" * 900])
+    f1 = estimate.to_frame().loc["fused", "f1"]
+    assert len(repr(estimate)) < 100
+    assert f"F1 {f1:.3f} [" in repr(estimate)

@@ -181,13 +181,14 @@ def test_what_is_no_number_of_threads_is_refused(n_jobs: Any) -> None:
         check_n_jobs(n_jobs)
 
 
-@pytest.mark.parametrize("n_jobs", [None, 1, -1, np.int64(2)], ids=repr)
+@pytest.mark.parametrize("n_jobs", [None, 1, -1, np.int64(2), 2.0], ids=repr)
 def test_numbers_of_threads_are_taken(n_jobs: Any) -> None:
-    check_n_jobs(n_jobs)
+    assert check_n_jobs(n_jobs) == n_jobs
+    assert not isinstance(check_n_jobs(n_jobs), float)
 
 
 @pytest.mark.parametrize(
-    "seed", [-1, 2**32, 0.5, "0", np.random.default_rng(0)], ids=str
+    "seed", [-1, 2**32, 0.5, float("nan"), "0", np.random.default_rng(0)], ids=str
 )
 def test_what_is_no_seed_is_refused(seed: Any) -> None:
     with pytest.raises(InputError, match="is no seed: expected None, an integer"):
@@ -195,10 +196,11 @@ def test_what_is_no_seed_is_refused(seed: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", [None, 0, np.int32(3), np.random.RandomState(0)], ids=str
+    "seed", [None, 0, np.int32(3), np.random.RandomState(0), 3.0], ids=str
 )
 def test_seeds_are_taken(seed: Any) -> None:
-    check_seed(seed)
+    assert check_seed(seed) == seed
+    assert not isinstance(check_seed(seed), float)
 
 
 def test_no_groups_are_none() -> None:
