@@ -13,12 +13,7 @@ from mmevent._common import as_html
 from mmevent._settings import with_own_settings
 from mmevent.corpus.coded import checked_codes
 from mmevent.corpus.columns import PREDICTIONS, need_columns
-from mmevent.corpus.sampling import (
-    PREDICTIONS,
-    checked_predictions,
-    need_columns,
-    stratify,
-)
+from mmevent.corpus.sampling import checked_predictions, stratify
 from mmevent.corpus.shares import StratumCounts, effective_size, figures
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmevent.exceptions import InputError
-from mmevent.posts.tables import without_surrogates
+from mmevent.posts.cells import without_surrogates
 
 Record: TypeAlias = dict[str, Any]
 Items: TypeAlias = list[Any]
