@@ -12,8 +12,9 @@ import pandas as pd
 
 from mmevent.corpus.sampling import PROBABILITY, STRATUM
 from mmevent.exceptions import InputError
+from mmevent.posts.cells import without_surrogates
 from mmevent.posts.keys import as_keys
-from mmevent.posts.tables import read_table, without_surrogates
+from mmevent.posts.tables import read_table
 
 if TYPE_CHECKING:
     import os
