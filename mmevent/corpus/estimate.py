@@ -12,12 +12,9 @@ import pandas as pd
 from mmevent._common import as_html
 from mmevent._settings import with_own_settings
 from mmevent.corpus.coded import checked_codes
-from mmevent.corpus.columns import PREDICTIONS, need_columns
+from mmevent.corpus.domains import domains
 from mmevent.corpus.sampling import checked_predictions, stratify
 from mmevent.corpus.shares import StratumCounts, effective_size, figures
-from mmevent.exceptions import InputError
-from mmevent.posts.keys import as_keys, free_name
-from mmevent.posts.local_times import check_timezone, local_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,8 +200,8 @@ def estimate_corpus(
 
     table = []
     everything = np.ones(len(audit), dtype=bool)
-    domains = {"all": everything, **_domains(audit, by, period, timezone)}
-    for name, inside in domains.items():
+    masks = {"all": everything, **domains(audit, by, period, timezone)}
+    for name, inside in masks.items():
         counts = counts_of(inside)
         of = {"group": name, "n_coded": int(counts.coded.sum())}
         table += [{**of, **row._asdict()} for row in figures(counts)]
@@ -223,33 +220,6 @@ def estimate_corpus(
         effective_sample_size=effective_size(counts_of(everything)),
         notes=notes,
     )
-
-
-def _domains(
-    audit: pd.DataFrame, by: str | None, period: str | None, timezone: str | None
-) -> dict[str, NDArray[np.bool_]]:
-    """Return a mask of posts for each group and period."""
-    domains: dict[str, NDArray[np.bool_]] = {}
-    if by is not None:
-        need_columns(audit, [by], *PREDICTIONS)
-        keys = as_keys(audit[by], f"the values of the column {by!r}")
-        values = pd.Series(keys, dtype=object)
-        values = values.fillna(free_name("missing", set(keys)))
-        domains |= {f"{by}: {v}": (values == v).to_numpy() for v in values.unique()}
-    if period is not None:
-        need_columns(audit, ["created_at"], *PREDICTIONS)
-        letters = {"day": "D", "week": "W", "month": "M", "year": "Y"}
-        if period not in letters:
-            raise InputError(
-                f"period={period!r} is not known: expected one of "
-                f"{', '.join(letters)}. Pass one of them."
-            )
-        times = local_times(audit, timezone)
-        cut = times.dt.to_period(letters[period]).astype(str)
-        domains |= {v: (cut == v).to_numpy() for v in sorted(cut.unique())}
-    elif timezone is not None:
-        check_timezone(timezone)
-    return domains
 
 
 def _heading(estimate: CorpusEstimate) -> str:

@@ -24,9 +24,9 @@ __all__ = ["label_studio_tasks", "read_coded"]
 
 POST_ID, ANNOTATOR = "post_id", "annotator"
 # Columns that exports as JSON-MIN and CSV fill with what Label Studio knows itself,
-# whatever a task has under these names.
+# whatever a task has under these names. So is created_at, but coders want to see it.
 _OF_EXPORTS = (
-    *("id", ANNOTATOR, "annotation_id", "created_at", "updated_at", "lead_time"),
+    *("id", ANNOTATOR, "annotation_id", "updated_at", "lead_time"),
     *("agreement", "history"),
 )
 _ONLY_OF_EXPORTS = {"annotation_id", "lead_time"}
@@ -58,7 +58,7 @@ def label_studio_tasks(posts: pd.DataFrame) -> str:
     >>> from mmevent.corpus import label_studio_tasks
     >>> posts = pd.DataFrame({"id": [7], "created_at": pd.to_datetime(["2024-03-09"])})
     >>> json.loads(label_studio_tasks(posts))[0]["data"]
-    {'post_id': '7', 'post_created_at': '2024-03-09T00:00:00'}
+    {'post_id': '7', 'created_at': '2024-03-09T00:00:00'}
     """
     cells: dict[str, list[Any]] = {POST_ID: as_keys(posts["id"], "ids").tolist()}
     for name in posts:
@@ -111,7 +111,8 @@ def read_coded(
     DataFrame
         One row per coding. Of an export: ``id``, the post's, ``annotator``, and a
         column for each question, besides columns of the posts. Annotations that were
-        skipped are left out.
+        skipped are left out. In JSON-MIN and CSV, ``created_at`` is the time of the
+        annotation.
 
     Raises
     ------

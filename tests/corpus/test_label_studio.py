@@ -52,7 +52,7 @@ def test_tasks_keep_values_as_they_are_and_names_that_nothing_overwrites() -> No
         {
             "post_id": str(LONG),
             "text": "中 a",
-            "post_created_at": "2024-03-09T18:30:00",
+            "created_at": "2024-03-09T18:30:00",
             "post_annotator": "me",
             "post_post_id": "other",
             "weight": "0.1",
