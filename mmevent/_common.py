@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import threading
 import uuid
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mmevent.exceptions import MissingPackageError
+from mmevent.exceptions import InputError, MissingPackageError
 
 
 def require(package: str, *, extra: str, purpose: str) -> Any:
@@ -83,6 +84,18 @@ def shared_context(
                     opened.__exit__(None, None, None)
 
     return use
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in place of "~"."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{os.fspath(path)!r} begins with a home folder that is not known: "
+            f"expected a user with one, got: {error} Write the whole path, or set the "
+            f"environment variable HOME."
+        ) from error
 
 
 @contextmanager

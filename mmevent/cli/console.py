@@ -90,9 +90,11 @@ def _complain(message: str) -> None:
 def clean_warnings() -> Iterator[None]:
     """Print each warning of mmevent once, as one line, and none of libraries.
 
-    Where Python was told what to do with warnings (-W, PYTHONWARNINGS), it does that.
+    Where Python was told what to do with warnings (-W, PYTHONWARNINGS), it does that,
+    unless they were to be errors, which would end a command that does its work.
     """
-    if sys.warnoptions:
+    actions = [option.partition(":")[0] for option in sys.warnoptions]
+    if not all(map("error".startswith, actions)):
         yield
         return
     shown = set()
