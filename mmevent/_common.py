@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from mmevent.exceptions import MissingPackageError
+from mmevent.exceptions import InputError, MissingPackageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +103,18 @@ def shared_context(
                     opened.__exit__(None, None, None)
 
     return use
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in place of "~"."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{os.fspath(path)!r} begins with a home folder that is not known: "
+            f"expected a user with one, got: {error} Write the whole path, or set the "
+            f"environment variable HOME."
+        ) from error
 
 
 @contextmanager

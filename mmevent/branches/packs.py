@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmevent._common import expanded
 from mmevent.branches.prompts import DEFAULT_TEMPLATES, check_prompts, check_templates
 from mmevent.encoders.clip import near
 from mmevent.exceptions import InputError
@@ -90,7 +91,7 @@ def event_packs(path: str | os.PathLike[str] | None = None) -> dict[str, EventPa
     >>> packs["flood"].positive[0]
     'a flooded street'
     """
-    file = _OWN if path is None else Path(path).expanduser()
+    file = _OWN if path is None else expanded(path)
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -144,12 +144,14 @@ def _drop_output(stream: Any) -> None:
 def clean_warnings() -> Iterator[None]:
     """Print each warning of mmevent once, as one line, and none of libraries.
 
-    Where Python was told what to do with warnings (-W, PYTHONWARNINGS), it does that.
+    Where Python was told what to do with warnings (-W, PYTHONWARNINGS), it does that,
+    unless they were to be errors, which would end a command that does its work.
     """
+    actions = [option.partition(":")[0] for option in sys.warnoptions]
     plain = warnings.formatwarning
     warnings.formatwarning = lambda *args, **kwargs: printable(plain(*args, **kwargs))
     try:
-        with _each_once() if not sys.warnoptions else nullcontext():
+        with _each_once() if all(map("error".startswith, actions)) else nullcontext():
             yield
     finally:
         warnings.formatwarning = plain

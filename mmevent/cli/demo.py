@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mmevent._common import expanded
 from mmevent.cli import shared
 from mmevent.cli.console import show, start_session
 from mmevent.cli.fit import fit_and_save
@@ -61,7 +62,7 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
     """
     from mmevent.persistence.folder import new_folder, removed_on_failure
 
-    output = output.expanduser()
+    output = expanded(output)
     new_folder(output)
     with start_session(quiet=quiet) as session, removed_on_failure(output):
         _write_posts(output, n_posts)

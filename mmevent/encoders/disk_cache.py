@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from mmevent._common import warn_user
+from mmevent._common import expanded, warn_user
 from mmevent.exceptions import InputError, MmeventWarning
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ MAX_BYTES = 10 * 2**30
 FORMAT_VERSION = 1
 APPLICATION_ID = int.from_bytes(b"mmev", "big")  # in the header: the file is ours
 
+_NAME = "embeddings.sqlite"
 _SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {FORMAT_VERSION}",
@@ -49,17 +50,20 @@ _REASONS = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_PERM: "it cannot be opened",
 }
-_warned: set[tuple[Path, str]] = set()
+_warned: set[str] = set()
 
 
 class _NewerVersionError(Exception):
     """The file was written by a later mmevent."""
 
 
-def default_path() -> Path:
-    """Return where embeddings are kept if nothing else is said."""
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "mmevent" / "embeddings.sqlite"
+def default_path() -> Path | None:
+    """Return where embeddings are kept if nothing else is said; None without a home."""
+    try:
+        folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(folder) / "mmevent" / _NAME
 
 
 def disk_store(cache: str | os.PathLike[str] | None) -> DiskStore | None:
@@ -69,6 +73,12 @@ def disk_store(cache: str | os.PathLike[str] | None) -> DiskStore | None:
     """
     if isinstance(cache, str) and cache == "auto":
         cache = os.environ.get(ENVIRONMENT) or default_path()
+        if cache is None:
+            _warn_once(
+                f"there is no embedding cache, since this user has no home folder. "
+                f"Results are the same, without it. Name a file by cache= or the "
+                f"environment variable {ENVIRONMENT}, or {OFF} for none."
+            )
     if cache is None or cache == OFF:
         return None
     if not isinstance(cache, (str, os.PathLike)):
@@ -76,14 +86,20 @@ def disk_store(cache: str | os.PathLike[str] | None) -> DiskStore | None:
             f"cache={cache!r} names no file: expected 'auto', a path, or None for no "
             f"cache on disk. Pass one of them."
         )
-    path = Path(cache).expanduser().absolute()
+    path = expanded(cache).absolute()
     if path.is_dir():
         raise InputError(
             f"cache={str(cache)!r} is a folder: expected a file, which is made if it "
             f"is not there. Name one in it, such as "
-            f"{str(path / default_path().name)!r}."
+            f"{str(path / _NAME)!r}."
         )
     return DiskStore(path)
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        warn_user(message, MmeventWarning)
 
 
 @dataclass(frozen=True)
@@ -207,14 +223,10 @@ class DiskStore:
         return int(row[0]) < len(_TABLES)
 
     def _warn(self, reason: str) -> None:
-        if (self.path, reason) in _warned:
-            return
-        _warned.add((self.path, reason))
-        warn_user(
+        _warn_once(
             f"the embedding cache {str(self.path)!r} is not used: {reason}. Results "
             f"are the same, without it. Name another file by cache= or the environment "
-            f"variable {ENVIRONMENT}, or {OFF} for none.",
-            MmeventWarning,
+            f"variable {ENVIRONMENT}, or {OFF} for none."
         )
 
     def _connect(self, *, write: bool) -> sqlite3.Connection:

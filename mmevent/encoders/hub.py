@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmevent._common import shared_context
+from mmevent._common import expanded, shared_context
 from mmevent.exceptions import InputError, ModelNameError, ModelUnavailableError
 
 # Beside the weights; no ONNX or OpenVINO copies of them.
@@ -73,7 +73,7 @@ def find_folder(model: object, files: ModelFiles = TRANSFORMERS) -> Path | None:
         )
         raise InputError(msg)
     text = os.fspath(model)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir():
         return path.resolve()
     looks_like_path = (

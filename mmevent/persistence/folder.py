@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mmevent._common import expanded
 from mmevent.exceptions import (
     InputError,
     MmeventError,
@@ -45,7 +46,7 @@ _LEFT_BEHIND = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 def new_folder(folder: str | Path) -> Path:
     """Validate the folder to write to; return it absolute, with links followed."""
-    path = Path(folder).expanduser().resolve()
+    path = expanded(folder).resolve()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         what = "is not empty" if path.is_dir() else "is a file"
         raise InputError(
@@ -155,7 +156,7 @@ def read_folder(folder: str | Path) -> tuple[Path, dict[str, bytes], set[str]]:
     names : set of str
         All files.
     """
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise ModelFolderError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,8 +39,15 @@ __all__ = [
     "to_posts",
 ]
 
-_TWITTER_TIME = "%a %b %d %H:%M:%S %z %Y"
 _WITH_FRACTIONS = "mixed-integer-float"  # pandas' name for integers and floats
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+# "Sat Mar 09 17:30:00 +0000 2024". The names of months that `strptime` reads are those
+# of the process's language.
+_TWITTER_TIME = re.compile(
+    rf"\s*(?:mon|tue|wed|thu|fri|sat|sun) +({'|'.join(_MONTHS)}) +([0-9]{{1,2}}) +"
+    r"([0-9:]{5,8}) +([+-][0-9]{4}) +([0-9]{4})\s*",
+    re.IGNORECASE,
+)
 
 
 def to_posts(
@@ -281,9 +289,6 @@ def parse_created_at(posts: pd.DataFrame) -> pd.Series:
     if not pd.api.types.is_datetime64_any_dtype(given.dtype):
         given = given.astype(object).map(_readable_time)
     times = pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601")
-    if times.isna().any():
-        twitter = pd.to_datetime(given, utc=True, errors="coerce", format=_TWITTER_TIME)
-        times = times.fillna(twitter)
     unread = times.isna().to_numpy()
     if unread.any():
         raise InputError(why_unread(posts["created_at"], unread, posts["id"]))
@@ -292,8 +297,14 @@ def parse_created_at(posts: pd.DataFrame) -> pd.Series:
 
 def _readable_time(value: Any) -> Any:
     """Return what pandas can read as a fixed time, or None."""
-    if isinstance(value, str) and value.strip().casefold() in ("now", "today"):
-        return None
+    if isinstance(value, str):
+        if value.strip().casefold() in ("now", "today"):
+            return None
+        twitter = _TWITTER_TIME.fullmatch(value)
+        if twitter:
+            name, day, time, zone, year = twitter.groups()
+            month = _MONTHS.index(name.casefold()) + 1
+            return f"{year}-{month:02}-{int(day):02}T{time}{zone}"
     # A CSV column of 20240309 was read as numbers; pandas would count from 1970.
     return str(value) if isinstance(value, numbers.Number) else value
 
