@@ -25,7 +25,7 @@ from mmevent.posts.finding import Pictures
 from mmevent.posts.image_cells import CellReader, is_missing, number_as_text
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import check_columns, listed
-from mmevent.posts.tables import read_table
+from mmevent.posts.tables import read_table, without_surrogates
 from mmevent.posts.times import to_iso
 
 _READERS = PLATFORMS | TOOLS
@@ -315,7 +315,8 @@ def _to_table(records: list[Record]) -> pd.DataFrame:
     for record in records:
         record["images"] = _cell(record["images"])
     columns = {
-        str(name): _column([record.get(name) for record in records]) for name in names
+        without_surrogates(str(name)): _column([record.get(name) for record in records])
+        for name in names
     }
     empty = [name for name in _OURS[1:] if columns[name].isna().all()]
     return pd.DataFrame(columns).drop(columns=empty)
@@ -334,6 +335,7 @@ def _column(values: list[Any]) -> pd.Series:
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in values):
         values = [None if value is None else str(value) for value in values]
+    values = [without_surrogates(v) if isinstance(v, str) else v for v in values]
     whole = pd.Series(values, dtype=object)
     return whole if None in values else whole.infer_objects()
 
