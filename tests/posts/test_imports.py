@@ -177,6 +177,11 @@ def test_posts_that_come_again_are_kept_once_and_counted(tmp_path: Path) -> None
     assert "no times" in notes
 
 
+def test_rows_of_a_table_all_stay(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "id,text,annotator\n1,a,x\n1,a,y\n")
+    assert import_posts(path, "table").posts["annotator"].tolist() == ["x", "y"]
+
+
 def test_times_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "id,text,created_at\n1,a,03/04/2024\n2,b,\n")
     _, notes, _ = import_posts(path, "table")
