@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import without_surrogates
 
 Record: TypeAlias = dict[str, Any]
 Items: TypeAlias = list[Any]
@@ -55,13 +55,13 @@ def _line(path: Path, number: int, line: str) -> Any:
 def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
     """Yield the tweets of answers of the API v2, of flat tweets, or of the API 1.1."""
     media: dict[str, Any] = {}
-    users: dict[str, str] = {}
+    users: dict[str, Any] = {}
     tweets: Items = []
     for item in mappings(items, seen):
         included = as_mapping(item.get("includes"))
-        media |= {m["media_key"]: m for m in several(included.get("media"))}
+        media |= {str(m.get("media_key")): m for m in several(included.get("media"))}
         users |= {
-            str(u.get("id")): u["username"] for u in several(included.get("users"))
+            str(u.get("id")): u.get("username") for u in several(included.get("users"))
         }
         is_answer = "data" in item or "errors" in item or "meta" in item
         tweets += several(item.get("data")) if is_answer else [item]
@@ -92,10 +92,13 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
 def _media_of(tweet: Record, known: Record, seen: Counter[str]) -> Items:
     """Return the photos of a tweet, and count its other media."""
     attached = as_mapping(tweet.get("attachments"))
-    keys = attached.get("media_keys") or []
+    keys = attached.get("media_keys")
+    keys = keys if isinstance(keys, list) else []
     nested = several(attached.get("media")) or several(keys)
     if not nested and keys:
-        nested = [known.get(key) or {"type": "photo", "media_key": key} for key in keys]
+        nested = [
+            known.get(str(key)) or {"type": "photo", "media_key": key} for key in keys
+        ]
     for name in ("extended_entities", "entities"):
         nested = nested or several(as_mapping(tweet.get(name)).get("media"))
     photos = [one for one in nested if one.get("type") == "photo"]
@@ -115,12 +118,13 @@ def from_telegram(items: Items, seen: Counter[str]) -> Iterator[Record]:
     of = [_chat_of(chat, message) for chat, message in messages]
     for chat, (_, message) in zip(of, messages, strict=True):
         kind = message.get("_") or message.get("type") or "message"
-        if kind.lower() != "message":
+        if str(kind).lower() != "message":
             seen["service messages, such as that someone joined, left out"] += 1
             continue
         read = _telethon if "_" in message or "message" in message else _desktop
         record = read(message)
-        if len(set(of)) > 1:  # numbers of messages begin anew in each chat
+        # Numbers of messages begin anew in each chat.
+        if len(set(of)) > 1 and record.get("id") is not None:
             record["id"] = f"{chat}/{record['id']}"
         yield record | {"chat": chat}
 
@@ -155,8 +159,10 @@ def _telethon(message: Record) -> Record:
 def _desktop(message: Record) -> Record:
     parts = message.get("text") or ""
     if isinstance(parts, list):
-        texts = (part if isinstance(part, str) else part.get("text") for part in parts)
-        parts = "".join(map(str, texts))
+        parts = "".join(
+            part if isinstance(part, str) else str(as_mapping(part).get("text") or "")
+            for part in parts
+        )
     is_picture = str(message.get("mime_type")).startswith("image/")
     file = message.get("photo") or (message.get("file") if is_picture else None)
     return new_record(
@@ -185,7 +191,7 @@ def from_mastodon(items: Items, seen: Counter[str]) -> Iterator[Record]:
             ]
             yield new_record(
                 post,
-                text=html_to_text(shown.get("content") or ""),
+                text=html_to_text(str(shown.get("content") or "")),
                 images=[
                     one.get("url") or one.get("remote_url")
                     for one in media
@@ -224,7 +230,7 @@ def html_to_text(content: str) -> str:
     --------
     >>> from mmevent.posts.exports import html_to_text
     >>> html_to_text("<p>Bread &amp; peace<br>now</p><p>#march</p>")
-    'Bread & peace\\nnow\\n\\n#march'
+    'Bread & peace\nnow\n\n#march'
     """
     parser = _Text()
     parser.feed(content)
@@ -262,7 +268,7 @@ def new_record(item: Record, **ours: Any) -> Record:
     record: Record = own | {"lang": item.get("lang")} | ours
     for name in ("text", "created_at", "author", "lang"):
         value = record.get(name)
-        record[name] = None if value is None else without_surrogates(str(value))
+        record[name] = None if value is None else str(value)
     record["images"] = [str(one) for one in record["images"] if one is not None]
     return record
 
@@ -270,7 +276,8 @@ def new_record(item: Record, **ours: Any) -> Record:
 def unix_to_iso(value: Any) -> Any:
     """Return seconds since 1970 in ISO 8601, and other times as they are."""
     if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-        return datetime.fromtimestamp(int(value), UTC).isoformat()
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(int(value), UTC).isoformat()
     return value
 
 
@@ -292,4 +299,5 @@ def several(value: Any) -> Items:
     """Return the objects of a list, or one object as a list."""
     if isinstance(value, dict):
         return [value]
-    return [one for one in value or () if isinstance(one, dict)]
+    listed = value if isinstance(value, list) else []
+    return [one for one in listed if isinstance(one, dict)]

@@ -25,7 +25,7 @@ from mmevent.posts.finding import Pictures
 from mmevent.posts.image_cells import CellReader, is_missing, number_as_text
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import check_columns, listed
-from mmevent.posts.tables import read_table
+from mmevent.posts.tables import read_table, without_surrogates
 from mmevent.posts.times import to_iso
 
 _READERS = PLATFORMS | TOOLS
@@ -150,7 +150,9 @@ def import_posts(
             f"{str(path)!r} has no posts of {source}: expected at least one. Check the "
             "file and where it is from."
         )
-    records = _once(records, seen)
+    records = _with_ids(records)
+    if source in ("4cat", *PLATFORMS):
+        records = _once(records, seen)
     notes = [f"{n:,} {what}" for what, n in seen.items() if n]
     pictures = None if images is None else Pictures(Path(images))
     notes += _place(records, pictures, images, image_root)
@@ -209,8 +211,9 @@ def _from_table(
     records = [dict(zip(cells, row, strict=True)) for row in rows]
     for number, record in enumerate(records):
         record.setdefault("id", number)
-        texts = record.keys() & {"author", "coder"}
-        record |= {name: _id(record[name]) for name in texts}
+        for name in record.keys() & {"author", "coder"}:
+            value = record[name]
+            record[name] = None if is_missing(value) else number_as_text(value)
         record["images"] = _paths(record.get("images"), reader, seen)
         if source == "4cat":
             record["created_at"] = unix_to_iso(record.get("created_at"))
@@ -258,9 +261,10 @@ def _paths(cell: Any, reader: CellReader, seen: Counter[str]) -> list[str]:
         return []
 
 
-def _once(records: list[Record], seen: Counter[str]) -> list[Record]:
-    """Return each post once for each coder, its id as text; exports overlap."""
-    wrong = [row for row, one in enumerate(records) if _id(one.get("id")) is None]
+def _with_ids(records: list[Record]) -> list[Record]:
+    """Return records whose ids are text."""
+    ids = [_id(record.get("id")) for record in records]
+    wrong = [row for row, one in enumerate(ids) if one is None]
     if wrong:
         raise InputError(
             f"{len(wrong)} of {len(records)} posts have no exact id: expected text or "
@@ -268,10 +272,14 @@ def _once(records: list[Record], seen: Counter[str]) -> list[Record]:
             f"{records[wrong[0]].get('id')!r} in row {wrong[0]}. Export the posts "
             "again, and open the file in no spreadsheet."
         )
-    kept: dict[Any, Record] = {}
+    return [record | {"id": one} for record, one in zip(records, ids, strict=True)]
+
+
+def _once(records: list[Record], seen: Counter[str]) -> list[Record]:
+    """Return each post once, since pages of an export overlap."""
+    kept: dict[str, Record] = {}
     for record in records:
-        record["id"] = _id(record["id"])
-        kept.setdefault((record["id"], str(record.get("coder"))), record)
+        kept.setdefault(record["id"], record)
     seen["posts that came again, by their id, left out"] += len(records) - len(kept)
     return list(kept.values())
 
@@ -315,7 +323,8 @@ def _to_table(records: list[Record]) -> pd.DataFrame:
     for record in records:
         record["images"] = _cell(record["images"])
     columns = {
-        str(name): _column([record.get(name) for record in records]) for name in names
+        without_surrogates(str(name)): _column([record.get(name) for record in records])
+        for name in names
     }
     empty = [name for name in _OURS[1:] if columns[name].isna().all()]
     return pd.DataFrame(columns).drop(columns=empty)
@@ -334,6 +343,7 @@ def _column(values: list[Any]) -> pd.Series:
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in values):
         values = [None if value is None else str(value) for value in values]
+    values = [without_surrogates(v) if isinstance(v, str) else v for v in values]
     whole = pd.Series(values, dtype=object)
     return whole if None in values else whole.infer_objects()
 

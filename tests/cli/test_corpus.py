@@ -194,3 +194,27 @@ def test_all_is_saved_before_anything_is_printed(
     assert len(json.loads(tasks.read_text())) == 60
     assert json.loads(figures.read_text())["n_coded"] == 60
     assert len(read_table(differ)) == 60
+
+
+def test_ids_by_columns_and_times_by_a_format(
+    done: Command, refused: Command, tmp_path: Path
+) -> None:
+    predictions, posts = tmp_path / "predictions.csv", tmp_path / "posts.csv"
+    audit = pd.DataFrame({"id": np.arange(40), "score": np.linspace(0, 1, 40)})
+    audit["margin"], audit["prediction"] = audit["score"] - 0.5, audit["score"] >= 0.5
+    audit["created_at"] = [f"{1 + row // 2}/0{1 + row % 2}/2024" for row in audit["id"]]
+    write_table(audit.astype({"prediction": int}), predictions)
+    write_table(pd.DataFrame({"nr": audit["id"], "text": "a flood"}), posts)
+    words = ["sample", predictions, "-n", 36, "--posts", posts]
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    done(*words, "--id-column", "nr", "-o", one)
+    done(*words, "--columns", "id=nr", "-o", other)
+    assert other.read_bytes() == one.read_bytes()
+    line = refused(*words, "--columns", "id=nr,text=text", "-o", other)
+    assert "--columns text=... does nothing here" in line
+    write_table(read_table(one).assign(code=1), one)
+    words = ["estimate", predictions, one, "--label", "code", "--period", "month"]
+    assert "'%d/%m/%Y' for days first" in refused(*words)
+    assert "2024-02" in done(*words, "--date-format", "%d/%m/%Y").stdout
+    line = refused(*words, "--date-format", "%m/%d/%Y")
+    assert "does not fit --date-format %m/%d/%Y" in line

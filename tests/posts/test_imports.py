@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from mmevent.exceptions import InputError
@@ -17,6 +19,7 @@ from mmevent.posts import (
     Images,
     flatten_images,
     import_posts,
+    imports,
     read_table,
     to_posts,
     write_table,
@@ -174,6 +177,11 @@ def test_posts_that_come_again_are_kept_once_and_counted(tmp_path: Path) -> None
     assert "no times" in notes
 
 
+def test_rows_of_a_table_all_stay(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "id,text,annotator\n1,a,x\n1,a,y\n")
+    assert import_posts(path, "table").posts["annotator"].tolist() == ["x", "y"]
+
+
 def test_times_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "id,text,created_at\n1,a,03/04/2024\n2,b,\n")
     _, notes, _ = import_posts(path, "table")
@@ -228,3 +236,47 @@ def test_what_cannot_be_imported_is_refused(
         write(path, content)
     with pytest.raises(InputError, match=said):
         import_posts(path, source, **options)
+
+
+KEYS = (
+    *("id", "id_str", "data", "includes", "media", "media_key", "media_keys", "users"),
+    *("username", "author", "author_id", "attachments", "type", "url", "text", "_"),
+    *("full_text", "note_tweet", "entities", "messages", "chats", "list", "peer_id"),
+    *("chat_id", "date", "date_unixtime", "photo", "file", "mime_type", "message"),
+    *("document", "attributes", "from_id", "content", "account", "acct", "reblog"),
+    *("media_attachments", "statuses", "orderedItems", "object", "created_at"),
+    *("annotations", "completed_by", "result", "value", "from_name", "choices"),
+    *("label", "meta", "images", "annotator", "post_id", "photo", "lang"),
+)
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["photo", "message", "Message", "image/png", "a.jpg", "9" * 30])
+    | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(content=ODD, source=st.sampled_from(imports.SOURCES[:-1]))
+def test_odd_exports_are_imported_or_refused(
+    content: Any, source: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    try:
+        posts = import_posts(path, source).posts
+    except InputError:
+        return
+    write_table(posts, tmp_path / "odd.parquet")
+    assert posts["id"].map(type).eq(str).all()
