@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import without_surrogates
+from mmevent.posts.cells import encodes, without_surrogates
 from mmevent.posts.damage import check_undamaged
 from mmevent.posts.duplicates import duplicates
 from mmevent.posts.images import Images
@@ -84,7 +84,7 @@ def to_posts(
     An `images` cell may be missing (None, NaN, NA or an empty string), a path, several
     paths in one string with "|" between them, bytes, a ``PIL.Image``, a mapping with
     ``"bytes"`` and ``"path"``, or a list of these, in Python or as JSON in one
-    string. A number is the name of a file. Paths in a list are not split: put a path
+    string. An integer is the name of a file. Paths in a list are not split: put a path
     that contains "|" into a list. The images of a ``datasets.Dataset`` are taken as
     they are stored, not decoded.
 
@@ -108,6 +108,8 @@ def to_posts(
     if len(frame) or came:
         check_given(given, columns or {}, came)
     found = {name: column(frame, theirs) for name, theirs in given.items()}
+    for name in found.keys() - {"text", "images"}:
+        found[name] = _in_utf8(found[name])
     for name in found.keys() & {"id", "author", "group"}:
         check_undamaged(found[name], name)
 
@@ -290,6 +292,17 @@ def _readable_time(value: Any) -> Any:
     return str(value) if isinstance(value, numbers.Number) else value
 
 
+def _in_utf8(given: pd.Series) -> pd.Series:
+    """Return a column without halves of surrogate pairs, which pandas cannot convert.
+
+    Images keep theirs: they stand for bytes of file names.
+    """
+    if given.dtype != object or encodes(values := given.tolist()):
+        return given
+    cells = [without_surrogates(v) if isinstance(v, str) else v for v in values]
+    return pd.Series(cells, given.index, dtype=object)
+
+
 def _ids(given: pd.Series | None, n_posts: int) -> Any:
     if given is None:
         return np.arange(n_posts)
@@ -391,8 +404,8 @@ def _source(item: Any) -> Source | None:
         item, str | os.PathLike | bytes | bytearray | memoryview | Image.Image
     ):
         return item
-    if isinstance(item, numbers.Number) and not isinstance(item, bool | np.bool_):
-        return str(item)  # a file name of digits, which CSV tells from no number
+    if isinstance(item, numbers.Integral) and not isinstance(item, bool):
+        return str(item)  # the name of a file in digits, which CSV reads as a number
     if isinstance(item, Mapping) and ("bytes" in item or "path" in item):
         content, path = item.get("bytes"), item.get("path")
         if content is None and (path is None or not str(path).strip()):

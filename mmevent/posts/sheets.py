@@ -108,16 +108,12 @@ def write_xlsx(frame: pd.DataFrame, stream: IO[bytes]) -> None:
     openpyxl = require("openpyxl", extra="tables", purpose="an .xlsx file")
     check_size(*frame.shape)
     frame = flat_columns(frame)
+    rows = list(_rows(frame))  # checked before openpyxl makes a temporary file
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet("posts")
-    try:
-        for row in _rows(frame):
-            sheet.append([_cell(sheet, openpyxl.cell, value) for value in row])
-        book.save(stream)
-    finally:
-        if not sheet.closed:
-            sheet.close()
-        sheet._writer.cleanup()
+    for row in rows:
+        sheet.append([_cell(sheet, openpyxl.cell, value) for value in row])
+    book.save(stream)
 
 
 def check_size(n_rows: int, n_columns: int = 1) -> None:
