@@ -404,7 +404,7 @@ def _source(item: Any) -> Source | None:
         item, str | os.PathLike | bytes | bytearray | memoryview | Image.Image
     ):
         return item
-    if isinstance(item, numbers.Integral) and not isinstance(item, bool):
+    if isinstance(item, int | np.integer) and not isinstance(item, bool):
         return str(item)  # the name of a file in digits, which CSV reads as a number
     if isinstance(item, Mapping) and ("bytes" in item or "path" in item):
         content, path = item.get("bytes"), item.get("path")

@@ -26,7 +26,7 @@ def test_every_cell_is_exact(tmp_path: Path) -> None:
     )
     write_table(frame, tmp_path / "a.xlsx")
     table = read_table(tmp_path / "a.xlsx")
-    assert table["id"].tolist() == ["1234567890123456789", 2]
+    assert table["id"].tolist() == ["1234567890123456789", "2"]
     assert str(table["n"].dtype) == "Int64"
     for name in ("code", "text", "score", "flag"):
         assert table[name].tolist() == frame[name].tolist()

@@ -295,7 +295,7 @@ FRAME = pd.DataFrame(
 
 class TestWrite:
     @pytest.mark.parametrize(
-        "suffix", ["csv", "tsv", "parquet", "jsonl", "NDJSON", "csv.gz", "json", "xlsx"]
+        "suffix", ["csv", "tsv", "parquet", "jsonl", "NDJSON", "csv.gz", "json"]
     )
     def test_way_back_is_exact(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"a.{suffix}"
