@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import without_surrogates
+from mmevent.posts.cells import encodes, without_surrogates
 from mmevent.posts.damage import check_undamaged
 from mmevent.posts.duplicates import duplicates
 from mmevent.posts.image_cells import EXPECTED, CellReader, is_missing, number_as_text
@@ -128,6 +128,8 @@ def to_posts(
     if len(frame) or came:
         check_given(given, columns or {}, came)
     found = {name: column(frame, theirs) for name, theirs in given.items()}
+    for name in found.keys() - {"text", "images"}:
+        found[name] = _in_utf8(found[name])
     for name in found.keys() & {"id", "author", "group"}:
         check_undamaged(found[name], name)
 
@@ -307,6 +309,17 @@ def _readable_time(value: Any) -> Any:
             return f"{year}-{month:02}-{int(day):02}T{time}{zone}"
     # A CSV column of 20240309 was read as numbers; pandas would count from 1970.
     return str(value) if isinstance(value, numbers.Number) else value
+
+
+def _in_utf8(given: pd.Series) -> pd.Series:
+    """Return a column without halves of surrogate pairs, which pandas cannot convert.
+
+    Images keep theirs: they stand for bytes of file names.
+    """
+    if given.dtype != object or encodes(values := given.tolist()):
+        return given
+    cells = [without_surrogates(v) if isinstance(v, str) else v for v in values]
+    return pd.Series(cells, given.index, dtype=object)
 
 
 def _ids(given: pd.Series | None, n_posts: int) -> Any:

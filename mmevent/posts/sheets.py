@@ -108,16 +108,12 @@ def write_xlsx(frame: pd.DataFrame, stream: IO[bytes]) -> None:
     openpyxl = require("openpyxl", extra="tables", purpose="an .xlsx file")
     check_size(*frame.shape)
     frame = flat_columns(frame)
+    rows = list(_rows(frame))  # checked before openpyxl makes a temporary file
     book = openpyxl.Workbook(write_only=True)
     sheet = book.create_sheet("posts")
-    try:
-        for row in _rows(frame):
-            sheet.append([_cell(sheet, openpyxl.cell, value) for value in row])
-        book.save(stream)
-    finally:
-        if not sheet.closed:
-            sheet.close()
-        sheet._writer.cleanup()
+    for row in rows:
+        sheet.append([_cell(sheet, openpyxl.cell, value) for value in row])
+    book.save(stream)
 
 
 def check_size(n_rows: int, n_columns: int = 1) -> None:
@@ -131,12 +127,20 @@ def check_size(n_rows: int, n_columns: int = 1) -> None:
 
 def _rows(frame: pd.DataFrame) -> Iterator[list[Any]]:
     yield [_written(str(name), "the header", str(name)) for name in frame]
-    columns = [frame[name].tolist() for name in frame]
+    columns = [_whole_as_text(frame[name].tolist()) for name in frame]
     for place, cells in enumerate(zip(*columns, strict=True)):
         row = f"row {place + 1} below the header"
         yield [
             _written(value, row, name) for name, value in zip(frame, cells, strict=True)
         ]
+
+
+def _whole_as_text(values: list[Any]) -> list[Any]:
+    """Return a column of integers as text if Excel would cut the digits of some."""
+    whole = [value for value in values if isinstance(value, int)]
+    if not any(abs(value) >= _DIGITS for value in whole):
+        return values
+    return [str(value) if isinstance(value, int) else value for value in values]
 
 
 def _written(value: Any, row: str, name: Any) -> Any:
@@ -156,8 +160,7 @@ def _written(value: Any, row: str, name: Any) -> Any:
     if isinstance(value, int | float):
         if not np.isfinite(value):
             raise ValueError(f"{value} in {row}, column {name!r}.")
-        long = isinstance(value, int) and abs(value) >= _DIGITS
-        return str(value) if long else value
+        return value
     if isinstance(value, date):
         return str(value)
     return _written(str(value), row, name)

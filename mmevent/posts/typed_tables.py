@@ -193,14 +193,13 @@ def _for_statistics(
 def _texts(name: Any, column: pd.Series) -> list[str]:
     """Return a column as texts, "" where one is missing."""
     values = ["" if _is_missing(value) else value for value in column.tolist()]
-    kinds = {type(value) for value in values} - {str}
-    if kinds == {int} or not kinds:
-        values = list(map(str, values))
-    else:
+    kinds = {type(value) for value in values if value != ""}
+    if len(kinds) > 1 or not kinds <= {str, int}:
         raise ValueError(
-            f"the column {name!r}, which has values of several types: "
-            f"{', '.join(sorted(kind.__name__ for kind in kinds))}."
+            f"the column {name!r}, which has values of several types, or of one that "
+            f"the format lacks: {', '.join(sorted(kind.__name__ for kind in kinds))}."
         )
+    values = list(map(str, values))
     if any("\0" in value for value in values):
         raise ValueError(f"a NUL in a cell of the column {name!r}.")
     return values

@@ -145,3 +145,21 @@ def test_a_date_format_rewrites_the_column_of_times() -> None:
     assert frame["when"].tolist() == ["2024-12-31T00:00:00"]
     with pytest.raises(InputError, match="no column 'created_at'.*--columns created_"):
         shared.read_dates(Path("p.csv"), frame, {}, "unix")
+
+
+def test_encoding_is_that_of_tables_that_are_not_in_utf_8(
+    done: Any, refused: Any, tmp_path: Path
+) -> None:
+    coded, plain = tmp_path / "coded.csv", tmp_path / "plain.csv"
+    text = "id,coder,label\n1,Íñigo,1\n1,Ana,1\n2,Íñigo,0\n2,Ana,0\n"
+    coded.write_text(text, encoding="cp1252")
+    plain.write_text(text, encoding="utf-8")
+    wanted = ("--label", "label", "--coder", "coder")
+    said = refused("agreement", coded, *wanted)
+    assert "in line 2" in said
+    assert "--encoding" in said
+    said = refused("agreement", coded, *wanted, "--encoding", "utf-9")
+    assert "'utf-9' is not known" in said
+    for path in (coded, plain):
+        said = done("agreement", path, *wanted, "--encoding", "cp1252")
+        assert "Íñigo" in said.stdout
