@@ -109,14 +109,39 @@ def test_without_matplotlib_its_extra_is_named(
         plots.plot_threshold(labelled_scores(detector, *data))
 
 
-def test_the_learning_curve_takes_the_groups_of_the_fit(
+@pytest.fixture(scope="session")
+def fixed_beta(settings: dict[str, Any], data: Data) -> EventDetector:
+    posts, y = data
+    few = posts.iloc[:60]
+    detector = EventDetector(**settings).fit(few, y[:60])
+    assert not detector.beta_identified_
+    return detector
+
+
+def test_a_fixed_beta_has_no_axis(fixed_beta: EventDetector) -> None:
+    (axes,) = plots.plot_surface(fixed_beta).axes
+    assert axes.get_xlabel().startswith("weight of the images")
+    assert axes.get_ylabel().endswith("F1 at its best threshold")
+    line, point = axes.lines
+    assert "beta 1 (fixed)" in point.get_label()
+    assert max(line.get_ydata()) >= point.get_ydata()[0]
+
+
+def test_what_the_search_cannot_change_has_no_axis(
     settings: dict[str, Any], data: Data
 ) -> None:
-    posts, y = data
-    groups = np.arange(len(y)) // 2
-    detector = EventDetector(**settings | {"image": None, "estimate": "cross-fit"})
-    detector.fit(posts, y, groups=groups)
-    drawn = plots.draw_plots(detector, posts, y, detector.estimate_, groups=groups)
-    assert not isinstance(drawn["learning-curve"], str), drawn["learning-curve"]
-    drawn = plots.draw_plots(detector, posts, y, detector.estimate_)
-    assert "not those of the fit" in str(drawn["learning-curve"])
+    def fitted(**bounds: Any) -> EventDetector:
+        return EventDetector(**settings | bounds).fit(*data)
+
+    alpha = plots.plot_surface(fitted(alpha_bounds=(1, 1))).axes
+    assert [axes.get_xlabel() for axes in alpha] == ["beta"]
+    with pytest.raises(InputError, match="alpha and beta are both fixed"):
+        plots.plot_surface(fitted(alpha_bounds=(1, 1), beta_bounds=(1, 1)))
+
+
+def test_lines_differ_without_colours() -> None:
+    from matplotlib.colors import to_rgb
+
+    greys = [np.dot(to_rgb(v["color"]), [0.299, 0.587, 0.114]) for v in plots._LINES]
+    assert np.diff(greys).min() > 0.2
+    assert len({v["linestyle"] for v in plots._LINES}) == len(greys)
