@@ -28,9 +28,10 @@ def check_labels(
     missing = pd.isna(labels) | pd.Series(labels, dtype=object).isin(_NA_OF_R)
     if missing.any():
         raise InputError(
-            f"y has missing labels: expected one for each post, got none (or NA of R) "
-            f"in {int(missing.sum())} of {n_posts}, first in rows "
-            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out."
+            f"y has missing labels: expected one for each post, got none in "
+            f"{int(missing.sum())} of {n_posts}, first in rows "
+            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out; a label "
+            f"that is NA in R is missing too."
         )
     try:
         classes = np.unique(labels)

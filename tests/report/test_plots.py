@@ -17,6 +17,7 @@ from mmevent.detector.learning import learning_curve
 from mmevent.exceptions import InputError, MissingPackageError
 from mmevent.report import plots
 from mmevent.report.errors import labelled_scores
+from mmevent.synthetic import make_posts
 
 Data = tuple[pd.DataFrame, NDArray[np.int64]]
 
@@ -58,12 +59,16 @@ def test_figures_against_the_threshold(detector: EventDetector, data: Data) -> N
     assert len(plots.plot_threshold(scored, pd.DataFrame()).axes[0].patches) == 0
 
 
-def test_the_surface_is_highest_at_the_chosen_point(detector: EventDetector) -> None:
+def test_the_surface_has_the_chosen_point(settings: dict[str, Any]) -> None:
+    posts, y, _ = make_posts(300, random_state=0)
+    detector = EventDetector(**settings).fit(posts, y)
+    assert detector.beta_identified_
     figure = plots.plot_surface(detector)
-    point = next(line for line in figure.axes[0].lines)
+    (point,) = figure.axes[0].lines
     weight = detector.alpha_ / (1 + detector.alpha_)
     assert point.get_xdata()[0] == pytest.approx(weight)
     assert point.get_ydata()[0] == pytest.approx(detector.beta_)
+    assert "fixed" not in point.get_label()
     assert "smoothed F1" in figure.axes[1].get_ylabel()
 
 
@@ -109,34 +114,23 @@ def test_without_matplotlib_its_extra_is_named(
         plots.plot_threshold(labelled_scores(detector, *data))
 
 
-@pytest.fixture(scope="session")
-def fixed_beta(settings: dict[str, Any], data: Data) -> EventDetector:
-    posts, y = data
-    few = posts.iloc[:60]
-    detector = EventDetector(**settings).fit(few, y[:60])
+def test_a_fixed_beta_has_no_axis(detector: EventDetector) -> None:
     assert not detector.beta_identified_
-    return detector
-
-
-def test_a_fixed_beta_has_no_axis(fixed_beta: EventDetector) -> None:
-    (axes,) = plots.plot_surface(fixed_beta).axes
+    (axes,) = plots.plot_surface(detector).axes
     assert axes.get_xlabel().startswith("weight of the images")
     assert axes.get_ylabel().endswith("F1 at its best threshold")
-    line, point = axes.lines
+    _, point = axes.lines
+    assert point.get_xdata()[0] == detector.alpha_ / (1 + detector.alpha_)
     assert "beta 1 (fixed)" in point.get_label()
-    assert max(line.get_ydata()) >= point.get_ydata()[0]
 
 
 def test_what_the_search_cannot_change_has_no_axis(
     settings: dict[str, Any], data: Data
 ) -> None:
-    def fitted(**bounds: Any) -> EventDetector:
-        return EventDetector(**settings | bounds).fit(*data)
-
-    alpha = plots.plot_surface(fitted(alpha_bounds=(1, 1))).axes
-    assert [axes.get_xlabel() for axes in alpha] == ["beta"]
+    detector = EventDetector(**settings | {"alpha_bounds": (1, 1)}).fit(*data)
+    assert not detector.beta_identified_
     with pytest.raises(InputError, match="alpha and beta are both fixed"):
-        plots.plot_surface(fitted(alpha_bounds=(1, 1), beta_bounds=(1, 1)))
+        plots.plot_surface(detector)
 
 
 def test_lines_differ_without_colours() -> None:
