@@ -151,13 +151,20 @@ def as_html(
     import pandas as pd
 
     parts = [f"<p>{html.escape(heading)}</p>".replace("\n", "<br>")]
-    with pd.option_context("display.max_colwidth", _CELL, "display.precision", 3):
+    with pd.option_context("display.precision", 3):
         for title, frame in tables:
             top = f"<h4>{html.escape(title)}</h4>" if title else ""
             style = "overflow-x: auto; white-space: nowrap"
-            parts.append(f'{top}<div style="{style}">{frame.to_html()}</div>')
+            parts.append(
+                f'{top}<div style="{style}">{frame.map(_cut).rename(index=_cut).to_html()}</div>'
+            )
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return "\n".join([*parts, f"<ul>{items}</ul>" if items else ""])
+
+
+def _cut(cell: Any) -> Any:
+    long = isinstance(cell, (str, bytes)) and len(cell) > _CELL
+    return f"{str(cell[:_CELL])}…" if long else cell
 
 
 def json_hash(value: object) -> str:

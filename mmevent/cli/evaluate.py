@@ -94,6 +94,12 @@ OPTIONS = [
         help="New folder for pictures: precision and recall, the threshold, alpha and "
         "beta, calibration, and how F1 grows with the labelled posts.",
     ),
+    click.option(
+        "--plot-format",
+        type=click.Choice(["png", "svg", "pdf"]),
+        default="png",
+        help="Format of the pictures of --plots; svg and pdf stay sharp in print.",
+    ),
     shared.DEVICE,
     shared.BATCH_SIZE,
     shared.CACHE,
@@ -167,7 +173,7 @@ def _write(
     if options["errors"] is not None:
         _write_errors(detector, frame, y, known, options["errors"], session)
     if options["plots"] is not None:
-        _write_plots(detector, frame, y, figures, known, options["plots"], session)
+        _write_plots(detector, frame, y, figures, known, options, session)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -176,8 +182,11 @@ def _check_options(options: Mapping[str, Any]) -> None:
         shared.refuse("--drop-seen needs --held-out.")
     if options["held_out"] and options["stage1_label"] is not None:
         shared.refuse("--stage1-label does nothing with --held-out.")
-    chosen = click.get_current_context().get_parameter_source("seeds")
-    if options["held_out"] and chosen is not click.core.ParameterSource.DEFAULT:
+    given = click.get_current_context().get_parameter_source
+    default = click.core.ParameterSource.DEFAULT
+    if options["plots"] is None and given("plot_format") is not default:
+        shared.refuse("--plot-format needs --plots.")
+    if options["held_out"] and given("seeds") is not default:
         shared.refuse("--seeds does nothing with --held-out: the model predicts once.")
 
 
@@ -253,16 +262,19 @@ def _write_plots(
     y: pd.Series,
     figures: Estimate,
     known: dict[str, Any],
-    target: Path,
+    options: dict[str, Any],
     session: Session,
 ) -> None:
     from mmevent.persistence.folder import put_in_place
     from mmevent.report import draw_plots
+    from mmevent.report.drawing import save_plot
+
+    target, suffix = options["plots"], options["plot_format"]
 
     with put_in_place(target) as folder:
         for name, plot in draw_plots(detector, frame, y, figures, **known).items():
             if isinstance(plot, str):
                 session.say(f"No plot {name}: {plot}")
             else:
-                plot.savefig(folder / f"{name}.png")
+                save_plot(plot, folder / f"{name}.{suffix}")
     session.say(f"Plots written to {target}")

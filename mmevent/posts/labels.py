@@ -17,17 +17,21 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.intp]
 
 
+_NA_OF_R = ("NA", -(2**31))  # NA as R hands it on: in its CSV files, and as an integer
+
+
 def check_labels(
     y: ArrayLike, n_posts: int, pos_label: Any = None
 ) -> tuple[NDArray[np.bool_], NDArray[Any], Any]:
     """Validate labels; return the events, the two sorted classes, and the positive."""
     labels = as_labels(y, n_posts)
-    missing = pd.isna(labels)
+    missing = pd.isna(labels) | pd.Series(labels, dtype=object).isin(_NA_OF_R)
     if missing.any():
         raise InputError(
             f"y has missing labels: expected one for each post, got none in "
             f"{int(missing.sum())} of {n_posts}, first in rows "
-            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out."
+            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out; a label "
+            f"that is NA in R is missing too."
         )
     try:
         classes = np.unique(labels)

@@ -5,9 +5,9 @@ figures of matplotlib. Start reading at `errors.py`, then `plots.py`.
 """
 
 from mmevent.detector.learning import learning_curve
+from mmevent.report.drawing import draw_plots
 from mmevent.report.errors import Errors, find_errors, labelled_scores
 from mmevent.report.plots import (
-    draw_plots,
     plot_learning_curve,
     plot_precision_recall,
     plot_reliability,

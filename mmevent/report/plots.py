@@ -1,7 +1,7 @@
 """Plots of a fitted detector: each function returns a figure of matplotlib.
 
 They need the extra ``plots``: ``pip install "mmevent[plots]"``. Lines differ in style
-and shades in lightness, so that they can be read without colours.
+and in lightness, so that they can be read without colours.
 """
 
 from __future__ import annotations
@@ -12,28 +12,21 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent._common import require
-from mmevent._settings import with_own_settings
-from mmevent.detector.learning import learning_curve
-from mmevent.detector.settings import Settings
 from mmevent.evaluation.stability import chosen_on
 from mmevent.exceptions import InputError
-from mmevent.report.errors import labelled_scores
 from mmevent.rule.fusion import Rule
 from mmevent.rule.smoothing import BEST_THRESHOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import ArrayLike
+    from numpy.typing import NDArray
 
     from mmevent.detector.detector import EventDetector
     from mmevent.evaluation.estimate import Estimate
 
 __all__ = [
-    "draw_plots",
     "plot_learning_curve",
     "plot_precision_recall",
     "plot_reliability",
@@ -43,10 +36,12 @@ __all__ = [
 
 _LINES: tuple[dict[str, Any], ...] = (
     {"color": "black", "linestyle": "-", "linewidth": 2},
-    {"color": "tab:blue", "linestyle": "--"},
-    {"color": "tab:orange", "linestyle": "-."},
+    {"color": "#0072b2", "linestyle": "--", "linewidth": 1.6},
+    {"color": "#d98b00", "linestyle": "-.", "linewidth": 1.6},
 )
 _N_WEIGHTS, _N_BETAS = 45, 31
+_WEIGHT = "weight of the images, alpha / (1 + alpha)"
+_SIZE, _DPI = (4.8, 3.45), 200  # small: its letters can be read in one column of print
 
 
 def plot_precision_recall(scored: pd.DataFrame) -> Figure:
@@ -99,7 +94,7 @@ def plot_precision_recall(scored: pd.DataFrame) -> Figure:
         axes.plot(*place, "x", color="black", markersize=11, label="the threshold")
     axes.axhline(event.mean(), color="grey", linestyle=":", label="all flagged")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(loc="best")
+    _explain(figure)
     return figure
 
 
@@ -154,12 +149,14 @@ def plot_threshold(scored: pd.DataFrame, spread: pd.DataFrame | None = None) -> 
         ends = (spread["low"].iloc[0], spread["high"].iloc[0])
         axes.axvspan(*ends, color="0.85", label="its 95% interval")
     axes.set(ylim=(0, 1.02))
-    axes.legend(loc="best")
+    _explain(figure)
     return figure
 
 
 def plot_surface(detector: EventDetector) -> Figure:
     """Plot F1 over alpha and beta, each pair with its best threshold.
+
+    Where beta is fixed, it is F1 over alpha alone; likewise where alpha is fixed.
 
     Parameters
     ----------
@@ -175,7 +172,8 @@ def plot_surface(detector: EventDetector) -> Figure:
     Raises
     ------
     InputError
-        If no post has both a text and an image probability, or there is no event.
+        If no post has both a text and an image probability, there is no event, or
+        alpha and beta are both fixed.
     MissingPackageError
         If matplotlib is not installed.
 
@@ -202,8 +200,11 @@ def plot_surface(detector: EventDetector) -> Figure:
             "events among them, got none. Look at the other plots."
         )
     low, high = (a / (1 + a) for a in search.alpha_bounds)
-    weights = np.linspace(low, high, _N_WEIGHTS)
-    betas = np.geomspace(*search.beta_bounds, _N_BETAS)
+    at = (rule.alpha / (1 + rule.alpha), rule.beta)
+    weights = np.linspace(low, high, _N_WEIGHTS) if low < high else np.array([at[0]])
+    betas = np.array([rule.beta])
+    if fitted.beta_identified and search.beta_bounds[0] < search.beta_bounds[1]:
+        betas = np.geomspace(*search.beta_bounds, _N_BETAS)
     best = BEST_THRESHOLD[search.criterion]
 
     def f1(weight: float, beta: float) -> float:
@@ -211,26 +212,44 @@ def plot_surface(detector: EventDetector) -> Figure:
         return best(tried.score(evidence), chosen.event)[1]
 
     values = np.array([[f1(w, b) for w in weights] for b in betas])
-    figure, axes = _axes("weight of the images, alpha / (1 + alpha)", "beta")
-    fixed = "" if fitted.beta_identified else " (fixed)"
-    shades = axes.contourf(weights, betas, values, levels=12, cmap="Greys_r")
     name = "smoothed F1" if search.criterion == "smooth" else "F1"
-    figure.colorbar(shades, ax=axes, label=f"{name} at its best threshold")
-    axes.plot(
-        rule.alpha / (1 + rule.alpha),
-        rule.beta,
-        "o",
-        color="white",
-        markeredgecolor="black",
-        markersize=9,
-        label=f"chosen: alpha {rule.alpha:.3g}, beta {rule.beta:.3g}{fixed}",
-    )
+    names = [
+        f"alpha {rule.alpha:.3g}{'' if len(weights) > 1 else ' (fixed)'}",
+        f"beta {rule.beta:.3g}{'' if len(betas) > 1 else ' (fixed)'}",
+    ]
+    if len(weights) > 1 and len(betas) > 1:
+        figure, axes = _shades(weights, betas, values, f"{name} at its best threshold")
+    elif len(weights) > 1 or len(betas) > 1:
+        where, x = (weights, 0) if len(weights) > 1 else (betas, 1)
+        figure, axes = _axes((_WEIGHT, "beta")[x], f"{name} at its best threshold")
+        axes.plot(where, values.ravel(), **_LINES[0])
+        at = (at[x], f1(*at))
+    else:
+        raise InputError(
+            "alpha and beta are both fixed: expected bounds that leave one of them to "
+            "the search, got none. Look at the other plots."
+        )
+    label = f"chosen: {', '.join(names)}"
+    axes.plot(*at, "o", color="white", mec="black", markersize=9, label=label)
+    _explain(figure)
+    return figure
+
+
+def _shades(
+    weights: NDArray[np.float64],
+    betas: NDArray[np.float64],
+    values: NDArray[np.float64],
+    name: str,
+) -> tuple[Figure, Axes]:
+    """Draw values over weights and betas, the lighter the higher."""
+    figure, axes = _axes(_WEIGHT, "beta")
+    shades = axes.contourf(weights, betas, values, levels=12, cmap="Greys_r")
+    figure.colorbar(shades, ax=axes, label=name)
     axes.set_yscale("log")
     ticks = [b for b in (0.25, 0.5, 0.7, 1, 1.4, 2, 4) if betas[0] <= b <= betas[-1]]
     axes.set_yticks(ticks, [f"{b:g}" for b in ticks])
     axes.set_yticks([], minor=True)
-    figure.legend(loc="outside upper center", frameon=False)
-    return figure
+    return figure, axes
 
 
 def plot_reliability(estimate: Estimate) -> Figure:
@@ -276,7 +295,7 @@ def plot_reliability(estimate: Estimate) -> Figure:
     table = table.rename(columns={"low": "value_low", "high": "value_high"})
     _with_bars(axes, table["probability"], table, "value", label="tenths of the posts")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
-    axes.legend(loc="upper left")
+    _explain(figure)
     return figure
 
 
@@ -321,100 +340,24 @@ def plot_learning_curve(curve: pd.DataFrame) -> Figure:
     axes.set_xticks(places, [f"{n:,.0f}" for n in places])
     axes.set_xticks([], minor=True)
     axes.set(ylim=(0, 1.02))
-    axes.legend(loc="lower right")
+    _explain(figure)
     return figure
-
-
-@with_own_settings
-def draw_plots(
-    detector: EventDetector,
-    posts: Any,
-    y: ArrayLike,
-    estimate: Estimate,
-    *,
-    held_out: bool = False,
-    groups: ArrayLike | None = None,
-    y_stage1: ArrayLike | None = None,
-    corpus_size: int | None = None,
-) -> dict[str, Figure | str]:
-    """Draw all plots of a fitted detector.
-
-    Parameters
-    ----------
-    detector : EventDetector
-        A fitted detector.
-    posts, y, held_out, y_stage1, corpus_size
-        As for :func:`mmevent.report.labelled_scores`.
-    estimate : Estimate
-        Its figures on these posts, from :func:`mmevent.evaluate`.
-    groups : array-like or None, default=None
-        What `fit` was given as `groups`; the learning curve needs it.
-
-    Returns
-    -------
-    dict of str to Figure or str
-        ``precision-recall``, ``threshold``, ``alpha-beta``, ``reliability`` and
-        ``learning-curve``; a string says why a plot was not drawn.
-
-    Raises
-    ------
-    InputError
-        If the posts or labels are not those of the training and `held_out` is False.
-    MissingPackageError
-        If matplotlib is not installed.
-
-    Examples
-    --------
-    >>> from mmevent import EventDetector
-    >>> from mmevent.report import draw_plots
-    >>> from mmevent.synthetic import demo_branches, make_posts
-    >>> posts, y, _ = make_posts(200, random_state=0)
-    >>> text, _ = demo_branches()
-    >>> detector = EventDetector(text=text, image=None, estimate="cross-fit", cv=2,
-    ...                          n_trials=20, random_state=0).fit(posts, y)
-    >>> plots = draw_plots(detector, posts, y, detector.estimate_)
-    >>> plots["reliability"]
-    "there are no probabilities to judge: ..."
-    """
-    known: dict[str, Any] = {"y_stage1": y_stage1, "corpus_size": corpus_size}
-    scored = labelled_scores(detector, posts, y, held_out=held_out, **known)
-
-    def learning() -> Figure:
-        if held_out:
-            raise InputError("it needs the posts of the fit, not held-out posts.")
-        if Settings.of(detector, seed=0).trains_encoders:
-            raise InputError(
-                "it would train an encoder many times; mmevent.report.learning_curve "
-                "does."
-            )
-        curve = learning_curve(detector, posts, y, groups=groups, **known)
-        return plot_learning_curve(curve)
-
-    drawn: dict[str, Figure | str] = {}
-    draws: dict[str, Callable[[], Figure]] = {
-        "precision-recall": lambda: plot_precision_recall(scored),
-        "threshold": lambda: plot_threshold(scored, estimate.threshold),
-        "alpha-beta": lambda: plot_surface(detector),
-        "reliability": lambda: plot_reliability(estimate),
-        "learning-curve": learning,
-    }
-    for name, draw in draws.items():
-        try:
-            drawn[name] = draw()
-        except InputError as error:
-            drawn[name] = str(error)
-    return drawn
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     require("matplotlib", extra="plots", purpose="a plot")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained", dpi=150)
+    figure = Figure(figsize=_SIZE, layout="constrained", dpi=_DPI)
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _explain(figure: Figure) -> None:
+    """Say above the axes, where nothing is hidden, what is drawn."""
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
 
 
 def _tested(scored: pd.DataFrame) -> pd.DataFrame:

@@ -66,13 +66,14 @@ def test_errors_plots_and_slices_are_written(
 ) -> None:
     errors, folder = tmp_path / "errors.csv", tmp_path / "plots"
     words = ["evaluate", model, coded, "--errors", errors, "--plots", folder]
-    said = done(*words, "--by", "group", "--prevalence", "0.1")
+    few = ("--plot-format", "svg", "--by", "group", "--prevalence", "0.1")
+    said = done(*words, *few)
     assert "group: " in said.stdout
     assert "to 0.1. This assumes" in said.stdout
     assert {"id", "kind", "margin", "text"} <= set(read_table(errors))
     assert "<article>" in (tmp_path / "errors.html").read_text()
     names = {path.name for path in folder.iterdir()}
-    assert {"precision-recall.png", "threshold.png"} <= names
+    assert {"precision-recall.svg", "threshold.svg"} <= names
     assert "No plot reliability" in said.stderr
     assert "is not empty" in refused(*words)
     (tmp_path / "other.html").mkdir()
@@ -89,6 +90,8 @@ def test_options_of_evaluate_that_would_do_nothing(
 ) -> None:
     line = refused("evaluate", model, coded, "--drop-seen")
     assert "--drop-seen needs --held-out" in line
+    line = refused("evaluate", model, coded, "--plot-format", "svg")
+    assert "--plot-format needs --plots" in line
     line = refused("evaluate", model, coded, "--held-out", "--seeds", 2)
     assert "--seeds does nothing with --held-out" in line
     line = refused("evaluate", model, coded, "--json", "no/such/file.json")

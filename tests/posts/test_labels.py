@@ -170,6 +170,12 @@ def test_a_missing_value_in_a_list_stays_missing(missing: Any) -> None:
         check_labels(["yes", missing, "no", missing], 4, "yes")
 
 
+@pytest.mark.parametrize("labels", [["yes", "NA"], [1, -(2**31)], [1.0, -(2.0**31)]])
+def test_a_missing_label_of_r_is_no_class(labels: list[Any]) -> None:
+    with pytest.raises(InputError, match="y has missing labels: .* in 2 of 4, first"):
+        check_labels(labels * 2, 4, labels[0])
+
+
 def test_a_list_of_strings_and_numbers_is_not_turned_into_strings() -> None:
     with pytest.raises(InputError, match="y mixes labels that cannot be compared"):
         check_labels([0, "a", 0], 3)

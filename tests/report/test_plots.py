@@ -17,6 +17,7 @@ from mmevent.detector.learning import learning_curve
 from mmevent.exceptions import InputError, MissingPackageError
 from mmevent.report import plots
 from mmevent.report.errors import labelled_scores
+from mmevent.synthetic import make_posts
 
 Data = tuple[pd.DataFrame, NDArray[np.int64]]
 
@@ -58,12 +59,16 @@ def test_figures_against_the_threshold(detector: EventDetector, data: Data) -> N
     assert len(plots.plot_threshold(scored, pd.DataFrame()).axes[0].patches) == 0
 
 
-def test_the_surface_is_highest_at_the_chosen_point(detector: EventDetector) -> None:
+def test_the_surface_has_the_chosen_point(settings: dict[str, Any]) -> None:
+    posts, y, _ = make_posts(300, random_state=0)
+    detector = EventDetector(**settings).fit(posts, y)
+    assert detector.beta_identified_
     figure = plots.plot_surface(detector)
-    point = next(line for line in figure.axes[0].lines)
+    (point,) = figure.axes[0].lines
     weight = detector.alpha_ / (1 + detector.alpha_)
     assert point.get_xdata()[0] == pytest.approx(weight)
     assert point.get_ydata()[0] == pytest.approx(detector.beta_)
+    assert "fixed" not in point.get_label()
     assert "smoothed F1" in figure.axes[1].get_ylabel()
 
 
@@ -109,14 +114,28 @@ def test_without_matplotlib_its_extra_is_named(
         plots.plot_threshold(labelled_scores(detector, *data))
 
 
-def test_the_learning_curve_takes_the_groups_of_the_fit(
+def test_a_fixed_beta_has_no_axis(detector: EventDetector) -> None:
+    assert not detector.beta_identified_
+    (axes,) = plots.plot_surface(detector).axes
+    assert axes.get_xlabel().startswith("weight of the images")
+    assert axes.get_ylabel().endswith("F1 at its best threshold")
+    _, point = axes.lines
+    assert point.get_xdata()[0] == detector.alpha_ / (1 + detector.alpha_)
+    assert "beta 1 (fixed)" in point.get_label()
+
+
+def test_what_the_search_cannot_change_has_no_axis(
     settings: dict[str, Any], data: Data
 ) -> None:
-    posts, y = data
-    groups = np.arange(len(y)) // 2
-    detector = EventDetector(**settings | {"image": None, "estimate": "cross-fit"})
-    detector.fit(posts, y, groups=groups)
-    drawn = plots.draw_plots(detector, posts, y, detector.estimate_, groups=groups)
-    assert not isinstance(drawn["learning-curve"], str), drawn["learning-curve"]
-    drawn = plots.draw_plots(detector, posts, y, detector.estimate_)
-    assert "not those of the fit" in str(drawn["learning-curve"])
+    detector = EventDetector(**settings | {"alpha_bounds": (1, 1)}).fit(*data)
+    assert not detector.beta_identified_
+    with pytest.raises(InputError, match="alpha and beta are both fixed"):
+        plots.plot_surface(detector)
+
+
+def test_lines_differ_without_colours() -> None:
+    from matplotlib.colors import to_rgb
+
+    greys = [np.dot(to_rgb(v["color"]), [0.299, 0.587, 0.114]) for v in plots._LINES]
+    assert np.diff(greys).min() > 0.2
+    assert len({v["linestyle"] for v in plots._LINES}) == len(greys)
