@@ -155,9 +155,8 @@ def as_html(
         for title, frame in tables:
             top = f"<h4>{html.escape(title)}</h4>" if title else ""
             style = "overflow-x: auto; white-space: nowrap"
-            parts.append(
-                f'{top}<div style="{style}">{frame.map(_cut).rename(index=_cut).to_html()}</div>'
-            )
+            table = frame.map(_cut).rename(index=_cut).to_html()
+            parts.append(f'{top}<div style="{style}">{table}</div>')
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return "\n".join([*parts, f"<ul>{items}</ul>" if items else ""])
 

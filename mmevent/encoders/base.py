@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from mmevent._common import as_whole, warn_user
 from mmevent._settings import with_own_settings
 from mmevent._walk import LOADED, TRAINED
-from mmevent.encoders.cache import EmbeddingStore, active_store
+from mmevent.encoders.cache import EmbeddingStore, active_store, kept_soon
 from mmevent.encoders.disk_cache import disk_store
 from mmevent.encoders.hub import locate_model
 from mmevent.encoders.loading import load_model, trained_copy
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-# Batches after which new embeddings are kept; texts are sorted by length within them.
-_BATCHES_KEPT = 64
+# Batches at a time; texts are sorted by length within them.
+_BATCHES = 64
 
 
 class Encoder(TransformerMixin, BaseEstimator, ABC):
@@ -345,8 +345,8 @@ def embed(
     """Return one embedding per item, encoding each distinct key once.
 
     Embeddings that the open memo or the cache has are taken from it; new ones are added
-    as they come, so that an interruption loses little. The status of an item whose row
-    was found is "ok" if that is finite, and empty else.
+    within seconds, so that an interruption loses little. The status of an item whose
+    row was found is "ok" if that is finite, and empty else.
     """
     from tqdm.auto import tqdm
 
@@ -364,25 +364,31 @@ def embed(
         if memo is not None:
             memo.put_many(identity, known)
         new = [key for key in first if key not in known]
-        with tqdm(
-            total=len(new),
-            desc=f"Encoding {model.item}s",
-            unit=model.item,
-            file=sys.stderr,
-            disable=not verbose or not new,
-        ) as bar:
-            for start in range(0, len(new), _BATCHES_KEPT * batch_size):
-                chunk = new[start : start + _BATCHES_KEPT * batch_size]
+        with (
+            tqdm(
+                total=len(new),
+                desc=f"Encoding {model.item}s",
+                unit=model.item,
+                file=sys.stderr,
+                disable=not verbose or not new,
+            ) as bar,
+            kept_soon(stores, identity) as keep,
+        ):
+            for start in range(0, len(new), _BATCHES * batch_size):
+                chunk = new[start : start + _BATCHES * batch_size]
+
+                def found(batch: list[int], encoded: Encoded, of: Any = chunk) -> None:
+                    keys = [of[place] for place in batch]
+                    keep(dict(zip(keys, encoded.rows, strict=True)))
+                    bar.update(len(batch))
+
                 rows, seen = model.examine(
                     select(items, [first[key] for key in chunk]),
                     batch_size=batch_size,
-                    progress=bar.update,
+                    found=found,
                 )
-                computed = dict(zip(chunk, rows, strict=True))
+                known |= zip(chunk, rows, strict=True)
                 statuses |= zip(chunk, seen.tolist(), strict=True)
-                for store in stores:
-                    store.put_many(identity, computed)
-                known |= computed
     out = np.empty((len(keys), model.width), dtype=np.float32)
     for i, key in enumerate(keys):
         out[i] = known[key]

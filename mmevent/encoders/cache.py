@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mmevent.encoders.model import Model
+
+# What a process that is killed may lose.
+_SECONDS_UNKEPT = 2.0
 
 
 class EmbeddingStore(Protocol):
@@ -38,6 +42,35 @@ class MemoryStore:
     def put_many(self, identity: str, vectors: Mapping[str, np.ndarray]) -> None:
         """Keep `vectors`, given by item key."""
         self._tables.setdefault(identity, {}).update(vectors)
+
+
+@contextmanager
+def kept_soon(
+    stores: Sequence[EmbeddingStore], identity: str
+) -> Iterator[Callable[[Mapping[str, np.ndarray]], None]]:
+    """Give a function that keeps vectors, by item key, within seconds.
+
+    However the context ends, what the function was given is kept.
+    """
+    waiting: dict[str, np.ndarray] = {}
+    last = time.monotonic()
+
+    def write() -> None:
+        nonlocal last
+        for store in stores:
+            store.put_many(identity, waiting)
+        waiting.clear()
+        last = time.monotonic()
+
+    def keep(vectors: Mapping[str, np.ndarray]) -> None:
+        waiting.update(vectors)
+        if time.monotonic() - last >= _SECONDS_UNKEPT:
+            write()
+
+    try:
+        yield keep
+    finally:
+        write()
 
 
 # The memo belongs to the process, not to a thread: joblib's worker threads must see

@@ -23,6 +23,7 @@ from mmevent.encoders.hub import (
     unloadable,
     untouched_logging,
 )
+from mmevent.encoders.identity import clip_config
 from mmevent.encoders.loading import (
     check_tokenizer_files,
     kept_generator,
@@ -31,7 +32,7 @@ from mmevent.encoders.loading import (
 )
 from mmevent.encoders.model import Spec
 from mmevent.encoders.preprocessing import checked, steps_of_transforms
-from mmevent.encoders.runtime import cast, full_precision
+from mmevent.encoders.runtime import cast, full_precision, undisturbed
 from mmevent.encoders.views import CENTRE, VIEWS, ViewEncoder, ViewModel
 from mmevent.exceptions import InputError, ModelNameError
 
@@ -116,8 +117,11 @@ class ClipModel(ViewModel):
         pooling["views"] = list(views)
         if expected is not None:
             pooling = expected["pooling"]
+        found = clip_config(source, config["model_cfg"], network, tokenizer)
         spec = model_spec(
-            source, network, frozenset(), preprocessing, pooling, None, expected
+            *(source, network, frozenset(), found, preprocessing, pooling),
+            max_length=None,
+            expected=expected,
         )
         model = cls(network, tokenizer, transform, config, spec, device=device)
         return tried(source, model)
@@ -132,7 +136,12 @@ class ClipModel(ViewModel):
         import torch
         from torch.nn.functional import normalize
 
-        with self.lock, torch.inference_mode(), full_precision():
+        with (
+            self.lock,
+            torch.inference_mode(),
+            full_precision(),
+            undisturbed(self.device),
+        ):
             new = [text for text in dict.fromkeys(texts) if text not in self._texts]
             for start in range(0, len(new), _PROMPTS_A_BATCH):
                 some = new[start : start + _PROMPTS_A_BATCH]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmevent._common import keep_parameters
 from mmevent.encoders.hub import ModelSource, quiet_loading, unloadable
+from mmevent.encoders.identity import picture_config
 from mmevent.encoders.loading import from_pretrained, incomplete, model_spec, tried
 from mmevent.encoders.model import Spec
 from mmevent.encoders.preprocessing import (
@@ -72,7 +73,7 @@ class ImageModel(ViewModel):
         from transformers import AutoModelForImageClassification
 
         auto = AutoModelForImageClassification
-        network, missing = from_pretrained(source, auto, dtype, device)
+        network, missing = from_pretrained(source, auto, dtype, device, expected)
         preprocessing: Spec | None = None
         if expected is None:
             pooling = {"input_of": _last_linear(source, network), "views": list(views)}
@@ -85,8 +86,9 @@ class ImageModel(ViewModel):
         processor = image_processor(source, preprocessing)
         if preprocessing is None:
             preprocessing = {"class": type(processor).__name__, **_plain(processor)}
+        config = picture_config(network)
         spec = model_spec(
-            source, network, missing, preprocessing, pooling, None, expected
+            source, network, missing, config, preprocessing, pooling, None, expected
         )
         model = cls(network, processor, spec, device=device, missing=missing)
         return tried(source, model)

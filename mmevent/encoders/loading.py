@@ -23,6 +23,7 @@ from mmevent.encoders.hub import (
     quiet_loading,
     unloadable,
 )
+from mmevent.encoders.identity import Config, check_config, restored
 from mmevent.encoders.model import Model, Spec
 from mmevent.encoders.runtime import (
     AUTO,
@@ -33,9 +34,11 @@ from mmevent.encoders.runtime import (
     check_device,
     check_processor,
     dtype_of,
+    full_precision,
     has_bf16,
     resolve_device,
     runnable,
+    undisturbed,
 )
 from mmevent.exceptions import ModelUnavailableError
 
@@ -82,7 +85,7 @@ def load_model(
     wanted = json_hash(expected) if expected is not None else None
     given = tuple((name, repr(v)) for name, v in settings.items() if v is not None)
     key = (kind.kind, where, revision, given, place, dtype, backend, wanted)
-    with _lock:
+    with _lock, full_precision(), undisturbed(place):
         found = find_model(key)
         if isinstance(found, kind):
             return found
@@ -138,12 +141,20 @@ def tried(source: ModelSource, model: ModelT) -> ModelT:
 
 
 def from_pretrained(
-    source: ModelSource, auto: Any, dtype: str = FLOAT32, device: str = "cpu"
+    source: ModelSource,
+    auto: Any,
+    dtype: str = FLOAT32,
+    device: str = "cpu",
+    expected: Spec | None = None,
 ) -> tuple[Any, frozenset[str]]:
-    """Return a network and the names of weights its checkpoint lacks."""
+    """Return a network and the names of weights its checkpoint lacks.
+
+    With `expected`, an earlier load's spec, its settings replace those of the folder.
+    """
     import torch
 
     try:
+        before = {} if expected is None else restored(source, expected["config"])
         with quiet_loading(), kept_generator():
             network, info = auto.from_pretrained(
                 source.folder,
@@ -152,6 +163,7 @@ def from_pretrained(
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                **before,
             )
     except Exception as error:  # whatever the library finds wrong with the files
         raise unloadable(source, error) from error
@@ -174,19 +186,23 @@ def model_spec(
     source: ModelSource,
     network: Any,
     missing: frozenset[str],
+    config: Config,
     preprocessing: Spec,
     pooling: Spec,
     max_length: int | None,
     expected: Spec | None,
 ) -> Spec:
-    """Return all that determines what a model gives; refuse unexpected weights."""
+    """Return all that determines what a model gives; refuse an unexpected one."""
     weights = _weights_hash(network, missing)
     if expected is not None:
         check_same(source, "weights are", expected["weights_sha256"], weights)
+        check_config(source, expected["config"], config)
+        config = expected["config"]
     return {
         "model": source.name,
         "revision": source.revision,
         "weights_sha256": weights,
+        "config": config,
         "preprocessing": preprocessing,
         "pooling": pooling,
         "max_length": max_length,
@@ -211,17 +227,18 @@ def trained_copy(
     model: ModelT, weights: Mapping[str, Any], dtype: str, backend: str
 ) -> ModelT:
     """Return a model with fine-tuned weights that can encode, as `backend` runs it."""
-    trained = with_weights(model, weights, dtype)
-    if dtype == AUTO:
-        try:
-            trained.encode([trained.trial])
-        except RuntimeError as error:  # some of its code may know no other format
-            trained = with_weights(model, weights, FLOAT32)
-            name = model.spec["model"]
-            _log.info("%s runs in float32, not in bfloat16: %s", name, error)
-        trained.n_encoded = 0
-    if backend == OPENVINO:
-        trained.compile()
+    with full_precision(), undisturbed(model.device):
+        trained = with_weights(model, weights, dtype)
+        if dtype == AUTO:
+            try:
+                trained.encode([trained.trial])
+            except RuntimeError as error:  # some of its code may know no other format
+                trained = with_weights(model, weights, FLOAT32)
+                name = model.spec["model"]
+                _log.info("%s runs in float32, not in bfloat16: %s", name, error)
+            trained.n_encoded = 0
+        if backend == OPENVINO:
+            trained.compile()
     return trained
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from copy import copy, deepcopy
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from mmevent._common import json_hash
 from mmevent.encoders.hub import TRANSFORMERS, ModelFiles, quiet_loading
+from mmevent.encoders.identity import versions
 from mmevent.encoders.runtime import (
     OPENVINO,
     Compiled,
@@ -24,6 +25,7 @@ from mmevent.encoders.runtime import (
     full_precision,
     halved,
     runnable,
+    undisturbed,
 )
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
@@ -74,6 +76,7 @@ class Model(ABC):
     varying: tuple[int, ...] = (0,)  # the axes of the inputs whose length varies
     n_views: int = 1  # of an item, whose features stand side by side
     files: ModelFiles = TRANSFORMERS
+    libraries: tuple[str, ...]  # whose code makes its vectors
 
     def __init__(
         self,
@@ -109,14 +112,15 @@ class Model(ABC):
 
     @property
     def identity(self) -> str:
-        """SHA-256 over weights, preprocessing, pooling, length and dtype."""
+        """SHA-256 over all that decides a vector: weights, settings, versions."""
         return spec_identity(self.kind, self.spec | self._manner())
 
     def _manner(self) -> Spec:
         """Return how this machine computes features, in so far as it moves them."""
+        manner: Spec = {"dtype": self.dtype, "versions": versions(self.libraries)}
         if self.compiled is None:
-            return {"dtype": self.dtype}
-        return {"dtype": self.dtype, "backend": OPENVINO}
+            return manner
+        return manner | {"backend": {OPENVINO: versions((OPENVINO,))}}
 
     def encode(self, items: Sequence[Any], **options: Any) -> Vectors:
         """Return the rows alone, see `examine`."""
@@ -127,23 +131,25 @@ class Model(ABC):
         items: Sequence[Any],
         *,
         batch_size: int = 32,
-        progress: Callable[[int], object] = lambda n: None,
+        found: Callable[[list[int], Encoded], object] = lambda batch, encoded: None,
     ) -> Encoded:
         """Return a row and a status of each item, which is fetched once.
 
         As many threads as torch has work on a batch each, from reading to the result.
-        No layer waits for all of them, as it would if they shared a batch.
+        No layer waits for all of them, as it would if they shared a batch. `found` is
+        called with the positions and the result of each batch.
         """
         rows = np.full((len(items), self.width), np.nan, dtype=np.float32)
         statuses = np.full(len(items), "ok", dtype=object)
         with self.lock, full_precision():
             batches = self._batches(items, batch_size)
-            found = self._rows(items, batches, [batch_size])
-            for batch, (values, seen) in zip(batches, found, strict=True):
-                rows[batch], statuses[batch] = values, seen
-                self.n_encoded += len(batch)
-                progress(len(batch))
-        rows[~finite_rows(rows)] = np.nan
+            # Closed at once where this is interrupted: its threads begin nothing more.
+            with closing(self._rows(items, batches, [batch_size])) as results:
+                for batch, encoded in zip(batches, results, strict=True):
+                    encoded.rows[~finite_rows(encoded.rows)] = np.nan
+                    rows[batch], statuses[batch] = encoded
+                    self.n_encoded += len(batch)
+                    found(batch, encoded)
         return Encoded(rows, statuses.astype(np.str_))
 
     def _batches(self, items: Sequence[Any], batch_size: int) -> list[list[int]]:
@@ -152,7 +158,7 @@ class Model(ABC):
 
     def _rows(
         self, items: Sequence[Any], batches: list[list[int]], limit: list[int]
-    ) -> Iterator[Encoded]:
+    ) -> Generator[Encoded, None, None]:
         """Yield the rows of each batch; `limit` is what the device has room for."""
         import torch
 
@@ -267,8 +273,8 @@ class Model(ABC):
         import torch
 
         found: list[Vectors] = []
-        left, statuses = zip(*(self._fetch(items, i) for i in batch), strict=True)
-        with torch.inference_mode():
+        with torch.inference_mode(), undisturbed(self.device):
+            left, statuses = zip(*(self._fetch(items, i) for i in batch), strict=True)
             while left:
                 some = left[: limit[0]]
                 try:

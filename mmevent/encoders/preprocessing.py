@@ -60,8 +60,9 @@ class Steps(NamedTuple):
         """Return a batch of cut 8-bit pictures as floats, on its own device."""
         import torch
 
-        std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
-        mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
+        like = {"device": batch.device, "dtype": torch.float32}
+        std = torch.tensor(self.std, **like).view(-1, 1, 1)
+        mean = torch.tensor(self.mean, **like).view(-1, 1, 1)
         floats = batch.float()
         return torch.addcmul(-mean / std, floats, 1 / std, out=floats)
 

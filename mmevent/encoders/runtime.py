@@ -6,7 +6,9 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import copy, deepcopy
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -123,15 +125,55 @@ def check_device(dtype: str, device: str) -> None:
 
 @shared_context
 def full_precision() -> Iterator[None]:
-    """Keep cuDNN from rounding to TF32, which would make rows depend on their batch."""
-    from torch.backends import cudnn
+    """Compute in float32 proper, whatever else this process sets for torch.
 
-    allowed = cudnn.allow_tf32
-    cudnn.allow_tf32 = False
+    Rounding to TF32 or bfloat16 would make rows depend on their batch, and another
+    default format would make them depend on the caller.
+    """
+    changed = []
+    for read, write, wanted in _precision():
+        before = read()
+        if before != wanted:
+            write(wanted)
+            changed.append((write, before))
     try:
         yield
     finally:
-        cudnn.allow_tf32 = allowed
+        for write, before in reversed(changed):
+            write(before)
+
+
+def _precision() -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any], Any]]:
+    """Yield what reads a setting of torch's, what writes it, and the value to have."""
+    import torch
+    from torch.backends import cudnn, mkldnn
+
+    yield torch.get_default_dtype, torch.set_default_dtype, torch.float32
+    yield (
+        partial(getattr, cudnn, "allow_tf32"),
+        partial(setattr, cudnn, "allow_tf32"),
+        False,
+    )
+    read, write = torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    yield read, write, "highest"
+    for part in ("conv", "matmul"):
+        holder, name = getattr(mkldnn, part, None), "fp32_precision"
+        # An older torch has no such setting; "none" rounds nothing either.
+        if getattr(holder, name, "none") not in ("none", "ieee"):
+            yield partial(getattr, holder, name), partial(setattr, holder, name), "ieee"
+
+
+@contextmanager
+def undisturbed(device: str) -> Iterator[None]:
+    """Keep a caller's autocast and default device away from this thread's work."""
+    import torch
+
+    with ExitStack() as stack:
+        for kind in {"cpu", device.split(":")[0]}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def check_backend(backend: object) -> None:

@@ -14,7 +14,7 @@ from mmevent._settings import with_own_settings
 from mmevent.encoders.hub import locate_model, quiet_loading
 from mmevent.encoders.image import image_processor
 from mmevent.encoders.loading import from_pretrained, incomplete
-from mmevent.encoders.runtime import resolve_device
+from mmevent.encoders.runtime import full_precision, resolve_device, undisturbed
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.posts.images import Images
 from mmevent.posts.sources import Source
@@ -286,7 +286,8 @@ def _pipeline(
     source = locate_model(
         model, revision=revision, local_files_only=local_files_only, verbose=verbose
     )
-    network, missing = from_pretrained(source, getattr(transformers, auto))
+    with full_precision(), undisturbed(place):
+        network, missing = from_pretrained(source, getattr(transformers, auto))
     if missing:
         raise incomplete(source, set(missing))
     network.to(memory_format=torch.channels_last)  # quicker on a processor
@@ -326,5 +327,6 @@ def _run(
             UnusableInputWarning,
         )
     bar = tqdm(usable, desc="Looking", unit="image", disable=not verbose)
-    with quiet_loading():
+    place = str(network.device)
+    with quiet_loading(), full_precision(), undisturbed(place):
         return [(int(i), network(images[int(i)], **options)) for i in bar]

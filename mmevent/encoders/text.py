@@ -13,6 +13,7 @@ import numpy as np
 from mmevent._common import as_whole, json_hash, keep_parameters
 from mmevent.encoders.base import Encoder
 from mmevent.encoders.hub import ModelSource, quiet_loading, unloadable
+from mmevent.encoders.identity import OF_TEXTS, restore_tokenizer, text_config
 from mmevent.encoders.loading import (
     TOKENIZER_PROBES,
     check_same,
@@ -45,6 +46,7 @@ class TextModel(Model):
     trial = "a text"
     trainable = True
     varying = (0, 1)
+    libraries = OF_TEXTS
     names: list[str]  # of the network's inputs, in their order
 
     def __init__(
@@ -75,11 +77,13 @@ class TextModel(Model):
         from transformers import AutoModel, AutoTokenizer
 
         settings = read_settings(source)
-        network, missing = from_pretrained(source, AutoModel, dtype, device)
+        network, missing = from_pretrained(source, AutoModel, dtype, device, expected)
         surplus = {name for name in missing if not name.startswith("pooler.")}
         if surplus:
             raise incomplete(source, surplus)
         tokenizer = _tokenizer(source, AutoTokenizer)
+        if expected is not None:
+            restore_tokenizer(source, tokenizer, expected["config"]["tokenizer"])
         preprocessing = {
             "lower_case": settings["lower_case"],
             "prompt": settings["prompt"],
@@ -95,8 +99,9 @@ class TextModel(Model):
             check_same(source, "tokenizer is", wanted, found)
             preprocessing, pooling = expected["preprocessing"], expected["pooling"]
             length = expected["max_length"]
+        config = text_config(source, network, tokenizer)
         spec = model_spec(
-            source, network, missing, preprocessing, pooling, length, expected
+            source, network, missing, config, preprocessing, pooling, length, expected
         )
         model = cls(network, tokenizer, spec, device=device, missing=missing)
         return tried(source, model)

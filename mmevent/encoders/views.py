@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy, deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from PIL.Image import Resampling
 from PIL.Image import new as new_image
 
 from mmevent.encoders.base import Encoder
+from mmevent.encoders.identity import OF_PICTURES
 from mmevent.encoders.model import Encoded, Model, Spec
 from mmevent.encoders.preprocessing import (
     Steps,
@@ -22,9 +24,16 @@ from mmevent.encoders.preprocessing import (
     to_picture,
     to_tensor,
 )
-from mmevent.encoders.runtime import FLOAT32, folded, full_precision, has_foldable
+from mmevent.encoders.runtime import (
+    FLOAT32,
+    folded,
+    full_precision,
+    has_foldable,
+    undisturbed,
+)
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
+from mmevent.posts.pillow import decoders
 
 if TYPE_CHECKING:
     from typing import Self
@@ -52,6 +61,7 @@ class ViewModel(Model):
     """Images to the features of each of their views, side by side."""
 
     item = "image"
+    libraries = OF_PICTURES
     trial = new_image("RGB", (32, 32))
     steps: Steps | None  # that preprocess; None where the model's own code has to
 
@@ -78,7 +88,7 @@ class ViewModel(Model):
 
     def _manner(self) -> Spec:
         read = None if self.steps is None else self.steps.least_side
-        manner = super()._manner() | {"decoded to": read}
+        manner = super()._manner() | {"decoded to": read, "decoders": decoders()}
         return manner | {"batch norms": "folded"} if self._is_folded else manner
 
     def _lean(self) -> Self:
@@ -104,7 +114,7 @@ class ViewModel(Model):
             if self.dtype != FLOAT32:
                 plain.network = deepcopy(self.network).float()
             lean.network = folded(plain.network)
-            with torch.inference_mode(), full_precision():
+            with torch.inference_mode(), full_precision(), undisturbed(self.device):
                 expected, found = plain._compute(*example), lean._compute(*example)
         except Exception as error:  # whatever else a network does with its norms
             _log.info("batch norms of %s are not folded: %s", self.spec["model"], error)
@@ -135,18 +145,21 @@ class ViewModel(Model):
 
     def picture(self, items: Sequence[Any], i: int) -> Image | None:
         """Return an image, decoded no larger than needed; None where it cannot be."""
-        return self._decode(items, i)[0]
+        with self._decoded(items, i) as (image, _):
+            return image
 
-    def _decode(self, items: Sequence[Any], i: int) -> tuple[Image | None, str]:
+    def _decoded(
+        self, items: Sequence[Any], i: int
+    ) -> AbstractContextManager[tuple[Image | None, str]]:
         if not isinstance(items, Images):
-            return items[i], "ok"
+            return nullcontext((items[i], "ok"))
         least_side = None if self.steps is None else self.steps.least_side
-        return items.decode(i, least_side=least_side)
+        return items.decoded(i, least_side=least_side)
 
     def _fetch(self, items: Sequence[Any], i: int) -> tuple[list[Any], str]:
         """Return what the network sees of an image, which is not kept itself."""
-        image, status = self._decode(items, i)
-        return [] if image is None else self._views(image), status
+        with self._decoded(items, i) as (image, status):
+            return [] if image is None else self._views(image), status
 
     def _forward(self, items: list[list[Any]]) -> Vectors:
         # A square picture is its own squeezed one, and is encoded once.

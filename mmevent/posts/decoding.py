@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import importlib
 import io
+import mmap
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from mmevent.exceptions import DeviceMemoryError
+from mmevent.posts.bounds import (
+    BoundedBytes,
+    Room,
+    TooMuchWorkError,
+    check_header,
+    check_opened,
+)
+from mmevent.posts.pillow import own_settings
+
 # Raster formats only: others (EPS, WMF, ...) start programs or have no fixed size.
 # MPO is opened as JPEG, HEIF in `_open`.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "AVIF")
 _AVIF_BRANDS = (b"avif", b"avis")
+
+_MOST_PIXELS = 89_478_485  # of all pictures that are decoded at the same time
+_BYTES_A_PIXEL = 24  # that decoding takes at most; JPEG 2000 takes most
+_STRIP = 1_000_000  # pixels that are converted at a time
+_room = Room(_MOST_PIXELS)
 
 _TRANSPOSE: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,26 +52,73 @@ def decode(
     With `least_side` an encoded JPEG may come back smaller, by 2, 4 or 8, as long as
     both its sides have that many pixels: it then takes half the time.
     """
+    with decoded(source, max_pixels, least_side) as found:
+        return found
+
+
+@contextmanager
+def decoded(
+    source: bytes | Image.Image, max_pixels: int, least_side: int | None = None
+) -> Iterator[tuple[Image.Image | None, str]]:
+    """Give what `decode` returns, and keep room in memory for it until the end.
+
+    All threads together have room for as many pixels as one picture may have.
+    """
+    with ExitStack() as held:
+        with own_settings():
+            found = _attempt(source, max_pixels, least_side, held)
+        yield found
+
+
+def _attempt(
+    source: bytes | Image.Image,
+    max_pixels: int,
+    least_side: int | None,
+    held: ExitStack,
+) -> tuple[Image.Image | None, str]:
     try:
         if isinstance(source, Image.Image):
-            return _to_rgb(source, max_pixels)
+            return _to_rgb(source, max_pixels, None, held)
+        check_header(source)
         with _open(source) as image:
-            return _to_rgb(image, max_pixels, least_side)
+            check_opened(source, image.width * image.height, image.info.get("exif"))
+            return _to_rgb(image, max_pixels, least_side, held)
     except UnidentifiedImageError:
         begins_as_image = not isinstance(source, Image.Image) and _has_signature(source)
         return None, "corrupt" if begins_as_image or not source else "unsupported"
-    # The warning is an error where the caller's filters make it one.
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+    except (Image.DecompressionBombError, TooMuchWorkError):
+        return None, "too large"
+    except MemoryError:
+        _check_memory()
         return None, "too large"
     except Exception:  # damaged files make decoders raise almost anything
         return None, "corrupt"
 
 
+def _check_memory() -> None:
+    """Raise an error if memory is short, so that no status depends on what is free.
+
+    Where it is not, the picture asks for more than any sound one does.
+    """
+    needed = _BYTES_A_PIXEL * _MOST_PIXELS
+    try:
+        mmap.mmap(-1, needed).close()  # which reserves it and touches none
+    except (OSError, MemoryError):
+        raise DeviceMemoryError(
+            f"the memory is too small for decoding a picture: expected room for the "
+            f"largest, {needed / 2**30:.1f} GiB, and there is less. Close other "
+            f"programs, or use a machine with more memory."
+        ) from None
+
+
 def _open(content: bytes) -> Image.Image:
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
+    stream = BoundedBytes(content)
     try:
-        return Image.open(io.BytesIO(content), formats=formats)
+        image = Image.open(stream, formats=formats)
+        stream.opened()
+        return image
     except UnidentifiedImageError:
         if content[4:8] != b"ftyp" or content[8:12] in _AVIF_BRANDS:
             raise
@@ -78,14 +144,21 @@ def _has_signature(content: bytes) -> bool:
 
 
 def _to_rgb(
-    image: Image.Image, max_pixels: int, least_side: int | None = None
+    image: Image.Image,
+    max_pixels: int,
+    least_side: int | None,
+    held: ExitStack,
 ) -> tuple[Image.Image | None, str]:
-    if image.width * image.height > max_pixels:
+    pixels = image.width * image.height
+    if pixels > max_pixels:
         return None, "too large"
     if 0 in image.size:
         return None, "corrupt"
     if least_side is not None:
         image.draft("RGB", (least_side, least_side))
+    if not image.info.get("progressive"):  # of which all pixels are kept until the end
+        pixels = image.width * image.height
+    held.enter_context(_room.of(pixels))
     image.load()
     try:
         # Where the caller wants pixels alone, no copy is made of them.
@@ -114,6 +187,29 @@ def _flatten(image: Image.Image) -> Image.Image:
         return _scale(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
+    return _in_strips(image, _on_white)
+
+
+def _in_strips(
+    image: Image.Image, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """Convert an image to RGB, a large one in parts that need little room."""
+    boxes = _strips(image)
+    if len(boxes) == 1:
+        return convert(image)
+    rgb = Image.new("RGB", image.size)
+    for box in boxes:
+        rgb.paste(convert(image.crop(box)), box)
+    return rgb
+
+
+def _strips(image: Image.Image) -> list[tuple[int, int, int, int]]:
+    step = max(1, _STRIP // image.width)
+    tops = range(0, image.height, step)
+    return [(0, y, image.width, min(y + step, image.height)) for y in tops]
+
+
+def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("P", "PA"):
         image = image.copy()  # its palette is changed by the conversion
     white = Image.new("RGBA", image.size, "white")
@@ -123,12 +219,23 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 def _scale(image: Image.Image) -> Image.Image:
     """Scale one channel of more than 8 bits to 8."""
+    with np.errstate(all="ignore"):
+        ranges = [_range(image.crop(box)) for box in _strips(image)]
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        return _in_strips(image, partial(_scaled, low=low, high=high))
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    return float(values.min()), float(values.max())
+
+
+def _scaled(image: Image.Image, *, low: float, high: float) -> Image.Image:
     values = np.asarray(image)
-    if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
+    if image.mode != "F" and low >= 0 and high <= 65535:
         scaled = (values.astype(np.uint32) + 128) // 257
     else:
         known = np.nan_to_num(values.astype(np.float64))
-        low, high = known.min(), known.max()
         scaled = np.rint(255 * (known - low) / ((high - low) or 1.0))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):

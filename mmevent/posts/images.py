@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import EllipsisType
 from typing import Any, TypeAlias, overload
 
@@ -69,8 +70,9 @@ def load_image(
         - ``"ok"``
         - ``"missing file"``: no such file, or it cannot be opened
         - ``"corrupt"``: empty, or begins as an image and does not decode to its end
-        - ``"too large"``: more than ``max_pixels`` or 200 MB, or a decompression bomb
-          in Pillow's judgement
+        - ``"too large"``: more than ``max_pixels`` or 200 MB, a decompression bomb in
+          Pillow's judgement, or more work than any usual picture asks for, such as a
+          JPEG of hundreds of scans
         - ``"remote"``: a URL of any scheme, ``data:`` and ``file:`` included, or a
           path on another machine (``//host/...``)
         - ``"unsupported"``: not a JPEG (or MPO), PNG, GIF, WebP, BMP, TIFF, JPEG 2000,
@@ -86,9 +88,9 @@ def load_image(
 
     Notes
     -----
-    Pillow's global settings are read but never changed: where
-    ``ImageFile.LOAD_TRUNCATED_IMAGES`` was set elsewhere, truncated files decode, and
-    ``Image.MAX_IMAGE_PIXELS`` is a limit beside ``max_pixels``.
+    What decodes does not depend on Pillow's global settings: while a picture is
+    decoded, ``ImageFile.LOAD_TRUNCATED_IMAGES`` and ``Image.MAX_IMAGE_PIXELS`` have
+    Pillow's own values, and then again those that they had.
 
     Examples
     --------
@@ -284,6 +286,26 @@ class Images(Sequence[Image.Image]):
             One of ``STATUSES``.
         """
         return self._store.decode(int(self._rows[position]), least_side)
+
+    def decoded(
+        self, position: int, *, least_side: int | None = None
+    ) -> AbstractContextManager[tuple[Image.Image | None, str]]:
+        """Give what `decode` returns, and keep room in memory for it until the end.
+
+        All threads together have room for as many pixels as one picture may have, so
+        that memory does not grow with the number of threads.
+
+        Parameters
+        ----------
+        position, least_side
+            As in `decode`.
+
+        Returns
+        -------
+        context manager
+            Of the image and its status. Decode nothing else within.
+        """
+        return self._store.decoded(int(self._rows[position]), least_side)
 
     def with_statuses(self, statuses: ArrayLike) -> Images:
         """Return the same images with statuses that are known from elsewhere.

@@ -7,9 +7,9 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from copy import copy
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,8 @@ from mmevent.posts.archives import (
     read_member,
     split_archive,
 )
-from mmevent.posts.decoding import decode
+from mmevent.posts.decoding import decode, decoded
+from mmevent.posts.pillow import decoders
 
 STATUSES = (
     "ok",
@@ -92,6 +93,7 @@ class Store:
         # What has no digest has its status here, and the others by their digest.
         self._failures = np.zeros(len(sources), dtype=f"<U{max(map(len, STATUSES))}")
         self._status: dict[str, str] = {}
+        self._decoders: dict[str, str] = {}  # with which statuses were found
 
     def statuses(self, rows: NDArray[np.intp]) -> NDArray[np.str_]:
         """Return the statuses of some rows, empty where they are not known."""
@@ -105,7 +107,9 @@ class Store:
         """Find the digests of sources and, when decoding, their statuses."""
         from tqdm import tqdm
 
-        if not decoding:
+        if decoding:
+            self._forget_unsupported()
+        else:
             rows = rows[(self.digests[rows] == "") & (self._failures[rows] == "")]
         sources = [unwrap(self.sources[row]) for row in rows]
         keys = list(map(_key, sources))
@@ -117,9 +121,18 @@ class Store:
         found = _in_threads(lambda source: self._inspect(source, decoding), new)
         hidden = not verbose or not decoding or not new
         bar = tqdm(found, "Reading images", len(new), unit="image", disable=hidden)
-        self._found |= zip(new, bar, strict=True)
+        with closing(found):  # an interrupt leaves nothing to its threads
+            self._found |= zip(new, bar, strict=True)
         for row, key in zip(rows, keys, strict=True):
             self.digests[row], self._failures[row] = self._found[key]
+
+    def _forget_unsupported(self) -> None:
+        """Try formats again, if this process has got other decoders since."""
+        found = decoders()
+        if found != self._decoders:
+            known = self._status.items()
+            self._status = {k: v for k, v in known if v != "unsupported"}
+            self._decoders = found
 
     def _is_known(self, key: Hashable, decoding: bool) -> bool:
         digest, failure = self._found.get(key, ("", ""))
@@ -165,13 +178,22 @@ class Store:
         self, row: int, least_side: int | None = None
     ) -> tuple[Image.Image | None, str]:
         """Decode one source, which is read again; nothing is kept."""
+        with self.decoded(row, least_side) as found:
+            return found
+
+    @contextmanager
+    def decoded(
+        self, row: int, least_side: int | None
+    ) -> Iterator[tuple[Image.Image | None, str]]:
+        """Give what `decode` returns, with room in memory until the end."""
         source = unwrap(self.sources[row])
-        if isinstance(source, Image.Image):
-            return decode(source, MAX_PIXELS, least_side)
-        content = _read(source, self.root, self.allow_outside_root)
-        if isinstance(content, str):
-            return None, content
-        return decode(content, MAX_PIXELS, least_side)
+        if not isinstance(source, Image.Image):
+            source = _read(source, self.root, self.allow_outside_root)
+        if isinstance(source, str):
+            yield None, source
+            return
+        with decoded(source, MAX_PIXELS, least_side) as found:
+            yield found
 
     def load(self, row: int) -> Image.Image:
         """Decode one source, or raise an InputError that names it."""
@@ -187,7 +209,7 @@ class Store:
 
 def _in_threads(
     function: Callable[[T], R], values: Mapping[Hashable, T]
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Apply a function to values, in order; hashing and decoding run side by side."""
     n_threads = min(os.cpu_count() or 1, len(values))
     if n_threads <= 1:

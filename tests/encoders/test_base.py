@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sklearn.utils import get_tags
 from mmevent import ClipEncoder, ImageEncoder, TextEncoder
 from mmevent.encoders.base import Encoder
 from mmevent.encoders.cache import shared_memo
+from mmevent.encoders.disk_cache import DiskStore
 from mmevent.encoders.text import TextModel
 from mmevent.exceptions import (
     InputError,
@@ -274,3 +276,36 @@ def _change_weights(folder: Path) -> None:
         for name, tensor in tensors.items()
     }
     save_file(changed, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_an_interrupt_keeps_what_was_encoded(
+    tiny_text_model: str,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: Any,
+    n_threads: int,
+) -> None:
+    encoder = TextEncoder(tiny_text_model, batch_size=2, cache=tmp_path / "c.sqlite")
+    encoder.transform(["a text"])  # which loads it
+    threads(n_threads)
+    attempt, before, given = TextModel._attempt, threading.active_count(), []
+
+    def interrupted(self: TextModel, items: Any, batch: Any, limit: Any) -> Any:
+        given.append(batch)
+        if len(given) == 12:
+            raise KeyboardInterrupt
+        return attempt(self, items, batch, limit)
+
+    monkeypatch.setattr(TextModel, "_attempt", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.transform(texts)
+    assert threading.active_count() == before
+    assert len(given) < 20
+    kept = sum(DiskStore(tmp_path / "c.sqlite").usage().by_encoder.values()) - 1
+    assert kept >= 20
+    monkeypatch.setattr(TextModel, "_attempt", attempt)
+    n_before = encoder.load().n_encoded
+    encoder.transform(texts)
+    assert encoder.load().n_encoded - n_before == len(texts) - kept

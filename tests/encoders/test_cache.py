@@ -11,6 +11,7 @@ from mmevent.encoders.cache import (
     MemoryStore,
     active_store,
     call_at_end,
+    kept_soon,
     shared_memo,
 )
 from mmevent.encoders.loading import load_model
@@ -167,3 +168,21 @@ def test_a_fit_that_ends_first_waits_for_no_later_one() -> None:
     assert called == ["first"]
     finish.set()
     thread.join()
+
+
+def test_vectors_are_kept_while_others_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("mmevent.encoders.cache.time.monotonic", lambda: clock[0])
+    first, second = MemoryStore(), MemoryStore()
+    row = np.zeros(2, np.float32)
+    with kept_soon([first, second], "model") as keep:
+        keep({"a": row})
+        assert not first.get_many("model", "a")
+        clock[0] = 3.0
+        keep({"b": row})
+        assert first.get_many("model", "abc").keys() == {"a", "b"}
+        keep({"c": row})
+        assert not second.get_many("model", "c")
+    assert second.get_many("model", "abc").keys() == {"a", "b", "c"}

@@ -44,6 +44,7 @@ def test_a_text_spec_says_all_that_determines_the_output(tiny_text_model: str) -
         "model",
         "revision",
         "weights_sha256",
+        "config",
         "preprocessing",
         "pooling",
         "max_length",

@@ -87,7 +87,9 @@ def test_encoding_goes_on_with_half_a_batch(
 
     monkeypatch.setattr(TextModel, "_forward", small)
     with pytest.warns(MmeventWarning, match=r"32 items .* goes on with 16. Set batch"):
-        rows = model.encode(texts, batch_size=32, progress=bar.append)
+        rows = model.encode(
+            texts, batch_size=32, found=lambda batch, _: bar.append(len(batch))
+        )
     assert_allclose(rows, expected, atol=1e-6)
     assert max(sizes) == 8
     assert sum(sizes) == sum(bar) == len(texts)
@@ -687,3 +689,34 @@ def test_precision_is_put_back_by_the_last_of_several_threads() -> None:
         assert cudnn.allow_tf32
     finally:
         cudnn.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize("fixture", ["tiny_text_model", "tiny_clip_model"])
+def test_settings_of_the_caller_move_no_vector(
+    request: pytest.FixtureRequest,
+    changed_copy: Any,
+    texts: list[str],
+    pictures: Any,
+    fixture: str,
+) -> None:
+    folder = request.getfixturevalue(fixture)
+    kind, items = (
+        (TextModel, texts) if fixture == "tiny_text_model" else (ClipModel, pictures)
+    )
+    expected = load_model(kind, folder).encode(items[:4])
+    before = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"):
+            model = load_model(kind, str(changed_copy(folder)))
+            rows = model.encode(items[:4])
+            if fixture == "tiny_clip_model":
+                assert np.isfinite(model.encode_texts(["a dog"])).all()
+        seen = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+        assert seen == (torch.float64, "medium")
+    finally:
+        torch.set_default_dtype(before[0])
+        torch.set_float32_matmul_precision(before[1])
+    assert_array_equal(rows, expected)
+    assert model.identity == load_model(kind, folder).identity

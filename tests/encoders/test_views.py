@@ -66,13 +66,13 @@ def test_status_and_row_come_from_one_look(
     model = load_model(ImageModel, tiny_image_model)
     images = Images([pictures[0], b"", pictures[1], b"<html>"])
     decoded: list[int] = []
-    decode = Images.decode
+    decode = Images.decoded
 
     def watched(self: Images, position: int, **options: Any) -> Any:
         decoded.append(position)
         return decode(self, position, **options)
 
-    monkeypatch.setattr(Images, "decode", watched)
+    monkeypatch.setattr(Images, "decoded", watched)
     rows, statuses = model.examine(images)
     assert sorted(decoded) == [0, 1, 2, 3]
     assert statuses.tolist() == ["ok", "corrupt", "ok", "unsupported"]

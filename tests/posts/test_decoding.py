@@ -5,6 +5,7 @@ import struct
 import sys
 import warnings
 import zlib
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile
 
-from mmevent.posts.decoding import decode
+from mmevent.exceptions import DeviceMemoryError
+from mmevent.posts.bounds import Room
+from mmevent.posts.decoding import decode, decoded
 
 LIMIT = 10_000_000
 
@@ -244,22 +247,62 @@ def test_pixels_are_judged_before_decoding(monkeypatch: pytest.MonkeyPatch) -> N
     assert status_of(content, max_pixels=1200) != "too large"
 
 
-@pytest.mark.parametrize("limit", [1000, 100], ids=["warning", "error"])
-def test_pillows_own_limit_is_too_large(
-    monkeypatch: pytest.MonkeyPatch, limit: int
+def exhaust(self: ImageFile.ImageFile) -> None:
+    raise MemoryError
+
+
+def test_image_that_asks_for_more_than_memory_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        assert status_of(encoded(gradient(), "PNG")) == "too large"
-
-
-def test_image_beyond_memory_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhaust(self: ImageFile.ImageFile) -> None:
-        raise MemoryError
-
     monkeypatch.setattr(ImageFile.ImageFile, "load", exhaust)
     assert status_of(encoded(gradient(), "PNG")) == "too large"
+
+
+def test_short_memory_is_an_error_and_no_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", exhaust)
+    monkeypatch.setattr("mmevent.posts.decoding._BYTES_A_PIXEL", 2**30)
+    with pytest.raises(DeviceMemoryError, match="memory is too small for decoding"):
+        status_of(encoded(gradient(), "PNG"))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "I;16", "I", "F"])
+def test_strips_give_what_the_whole_gives(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (30, 40, 4)).astype(np.uint8)
+    image = Image.fromarray(values)
+    if mode in ("I;16", "I", "F"):
+        wide = values[..., 0].astype(float) * 700
+        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        image = Image.fromarray(wide.astype(np.uint16 if mode == "I;16" else kind))
+    elif mode == "P":
+        image = image.convert("RGB").convert("P")
+        image.info["transparency"] = 3
+    else:
+        image = image.convert(mode)
+    assert image.mode == mode
+    whole = np.asarray(usable(image))
+    monkeypatch.setattr("mmevent.posts.decoding._STRIP", 170)
+    assert np.array_equal(np.asarray(usable(image)), whole)
+
+
+def test_all_threads_share_the_room_for_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Watched(Room):
+        def of(self, pixels: int) -> AbstractContextManager[None]:
+            asked.append(pixels)
+            return super().of(pixels)
+
+    monkeypatch.setattr("mmevent.posts.decoding._room", Watched(1200))
+    large = gradient(400, 300)
+    with decoded(encoded(large, "JPEG"), LIMIT, 30) as (image, status):
+        assert (status, image is not None and image.size) == ("ok", (50, 38))
+    with decoded(encoded(large, "JPEG", progressive=True), LIMIT, 30) as (_, status):
+        assert status == "ok"
+    assert asked == [50 * 38, 400 * 300]
 
 
 def test_heif_is_unsupported_without_its_package(

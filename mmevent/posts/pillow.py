@@ -1,0 +1,67 @@
+"""Pillow as this package needs it, whatever the rest of the process does with it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from PIL import (
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    PngImagePlugin,
+    TiffImagePlugin,
+    features,
+)
+
+from mmevent._common import shared_context
+
+# Parts of Pillow that some builds lack; "heif" is a package of its own.
+_PARTS = ("jpg", "libjpeg_turbo", "zlib", "libtiff", "jpg_2000", "webp", "avif")
+
+_SETTINGS: tuple[tuple[Any, str, Any], ...] = (
+    (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+    (Image, "MAX_IMAGE_PIXELS", 89_478_485),
+    (PngImagePlugin, "MAX_TEXT_CHUNK", 2**20),
+    (PngImagePlugin, "MAX_TEXT_MEMORY", 2**26),
+    (GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy(0)),
+    (TiffImagePlugin, "READ_LIBTIFF", False),
+)
+
+
+@shared_context
+def own_settings() -> Iterator[None]:
+    """Use Pillow's defaults, and let no filter make an error of its warnings.
+
+    What decodes would else depend on what another part of the process has set, and
+    vectors of cut off pictures would stay in the cache for all others. What another
+    thread sets in the meantime stays.
+    """
+    changed = []
+    for module, name, wanted in _SETTINGS:
+        before = getattr(module, name)
+        if before != wanted:
+            setattr(module, name, wanted)
+            changed.append((module, name, wanted, before))
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    added = warnings.filters[0]
+    try:
+        yield
+    finally:
+        if added in warnings.filters:
+            warnings.filters.remove(added)  # type: ignore[attr-defined]
+        for module, name, wanted, before in changed:
+            if getattr(module, name) == wanted:
+                setattr(module, name, before)
+
+
+def decoders() -> dict[str, str]:
+    """Return the versions of the decoders that this process has."""
+    found = {name: str(features.version(name)) for name in _PARTS}
+    try:
+        found["heif"] = version("pillow_heif")
+    except PackageNotFoundError:
+        found["heif"] = "None"
+    return found
