@@ -90,6 +90,7 @@ OPTIONS = [
         help="New folder for pictures: precision and recall, the threshold, alpha and "
         "beta, calibration, and how F1 grows with the labelled posts.",
     ),
+    shared.LOCAL,
     shared.DEVICE,
     shared.BATCH_SIZE,
     shared.CACHE,
@@ -119,7 +120,7 @@ def evaluate(
     _check_options(options)
     _check_files(options, folder, posts)
     with start_session(quiet=quiet, cache=cache_file) as session:
-        detector = session.load(folder)
+        detector = session.load(folder, local_files_only=options["local_files_only"])
         shared.set_runtime(detector, options)
         frame = session.read(posts)
         y = _labels(detector, frame, posts, options)
