@@ -146,7 +146,7 @@ def _is_function(value: Any) -> bool:
 
 def _is_allowed(part: Any, name: str, function: Any) -> bool:
     if isinstance(part, FunctionTransformer) and name in ("func", "inverse_func"):
-        return isinstance(function, np.ufunc) and function.nin == function.nout == 1
+        return isinstance(function, np.ufunc) and function.nargs == 2
     kinds = (np.generic, int, float, str, bool)
     number = isinstance(function, type) and issubclass(function, kinds)
     return number and name.endswith("dtype")
