@@ -204,13 +204,18 @@ class Session:
         check_some(len(frame), f"read in {str(path)!r}")
         return frame
 
-    def load(self, folder: Path) -> EventDetector:
-        """Load a model, which shows progress bars if the session does."""
+    def load(self, folder: Path, *, local_files_only: bool) -> EventDetector:
+        """Load a model, which shows progress bars if the session does.
+
+        Images are placed by each command, see `shared.place_images`.
+        """
         from mmevent.persistence import load
 
         if self.progress:
             self.say(f"Loading {folder}")
-        detector: EventDetector = load(folder)
+        detector: EventDetector = load(
+            folder, image_root=os.curdir, local_files_only=local_files_only
+        )
         show_bars(detector, self.progress)
         return detector
 

@@ -100,6 +100,7 @@ OPTIONS = [
         default="png",
         help="Format of the pictures of --plots; svg and pdf stay sharp in print.",
     ),
+    shared.LOCAL,
     shared.DEVICE,
     shared.BATCH_SIZE,
     shared.CACHE,
@@ -129,7 +130,7 @@ def evaluate(
     _check_options(options)
     _check_files(options, folder, posts)
     with start_session(quiet=quiet, cache=cache_file) as session:
-        detector = session.load(folder)
+        detector = session.load(folder, local_files_only=options["local_files_only"])
         shared.set_runtime(detector, options)
         frame = session.read(posts)
         y = _labels(detector, frame, posts, options)

@@ -43,6 +43,7 @@ OPTIONS = [
         metavar="COLUMN",
         help="Copy this column of POSTS into the predictions; can be given again.",
     ),
+    shared.LOCAL,
     shared.DEVICE,
     shared.BATCH_SIZE,
     shared.CACHE,
@@ -80,7 +81,7 @@ def predict(
     check_table_path(output)
     check_apart([posts], [output], folder)
     with start_session(quiet=quiet, cache=cache_file) as session:
-        detector = session.load(folder)
+        detector = session.load(folder, local_files_only=options["local_files_only"])
         shared.show_bars(detector, False)
         detector.verbose = session.progress  # one bar for all posts, none per batch
         shared.set_runtime(detector, options)

@@ -28,6 +28,7 @@ from mmevent.exceptions import (
     ModelFolderError,
     StorageError,
 )
+from mmevent.persistence.files import check_file, check_table, read_file
 from mmevent.persistence.objects import same
 from mmevent.posts.cells import without_surrogates
 
@@ -207,7 +208,7 @@ def _checked(root: Path) -> tuple[dict[str, bytes], set[str]]:
         if name.startswith(f"{ENCODERS}/"):
             found = _sha256(root / name)
         else:
-            content[name] = (root / name).read_bytes()
+            content[name] = read_file(root, name)
             found = hashlib.sha256(content[name]).hexdigest()
         if found != expected:
             altered.append(name)
@@ -224,14 +225,10 @@ def _check_complete(root: Path, stated: set[str]) -> None:
     there = set()
     for path in root.rglob("*"):
         name = path.relative_to(root).as_posix()
-        if path.is_symlink():
-            raise ModelFolderError(
-                f"the model folder {str(root)!r} holds a link, {name}: expected files "
-                f"only. Copy the folder with its links followed, as cp -rL does."
-            )
-        left_behind = path.name in _LEFT_BEHIND or path.name.startswith("._")
-        if not path.is_dir() and not left_behind:
-            there.add(name)
+        if path.is_symlink() or not path.is_dir():
+            check_file(root, name)
+            left_behind = path.name in _LEFT_BEHIND or path.name.startswith("._")
+            there |= set() if left_behind else {name}
     missing, surplus = sorted(stated - there), sorted(there - stated - {MANIFEST})
     if missing:
         raise ModelFolderError(
@@ -249,12 +246,14 @@ def _check_complete(root: Path, stated: set[str]) -> None:
 
 def _json_object(root: Path, name: str) -> dict[str, Any]:
     try:
-        value = json.loads((root / name).read_bytes())
+        content = read_file(root, name)
     except FileNotFoundError as error:
         raise ModelFolderError(
             f"{str(root)!r} is no model folder, or incomplete: expected {name} in it, "
             f"got none. Pass a folder that EventDetector.save wrote."
         ) from error
+    try:
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise _malformed(root, name) from error
     if not isinstance(value, dict):
@@ -311,8 +310,9 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
     return stream.getvalue()
 
 
-def from_parquet(data: bytes) -> pd.DataFrame:
-    """Return the table of a Parquet file."""
+def from_parquet(data: bytes, name: str) -> pd.DataFrame:
+    """Return the table of a Parquet file, unless it would fill the memory."""
+    check_table(data, name)
     return pd.read_parquet(io.BytesIO(data))
 
 

@@ -9,13 +9,15 @@ from zipfile import ZIP_DEFLATED
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.ensemble._forest import BaseForest
-from sklearn.ensemble._gb import BaseGradientBoosting
-from sklearn.tree import BaseDecisionTree
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from mmevent._walk import LEAVES, TRAINED, walk
+from mmevent.branches.packs import choose_prompts
+from mmevent.branches.zero_shot import ClipZeroShotClassifier
 from mmevent.exceptions import ModelFolderError
+from mmevent.persistence.files import check_growth
+from mmevent.persistence.native import check_parts
+from mmevent.persistence.parameters import check_parameters
 
 # Types that a folder may name besides the estimators, arrays and plain values that
 # skops trusts itself. Building one runs no other code. A type is never trusted because
@@ -48,7 +50,7 @@ TRUSTED = [
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",  # the places that it points to are checked below
+    "sklearn.tree._tree.Tree",  # the places that it points to are checked, in native
     "sklearn.utils._bunch.Bunch",
     *(
         f"sklearn.gaussian_process.kernels.{name}"
@@ -113,6 +115,11 @@ def to_bytes(value: Any, what: str) -> bytes:
         data: bytes = dumps(copied, compression=ZIP_DEFLATED)
         untrusted = untrusted_types(data)
         back = None if untrusted else loads(data, trusted=TRUSTED)
+        check_parameters(back, f"{what} cannot be saved")
+        check_parts(back)
+        check_growth(data, what)
+    except ModelFolderError:
+        raise
     except Exception as error:  # whatever skops or a class of the caller's raises
         raise ModelFolderError(
             f"{what} cannot be saved: expected parts that skops can store, got "
@@ -130,7 +137,6 @@ def to_bytes(value: Any, what: str) -> bytes:
             f"that changes on the way, such as a mapping with True and False as keys. "
             f"{_WAY_OUT}"
         )
-    _restore(back)
     return data
 
 
@@ -143,7 +149,10 @@ _WAY_OUT = (
 def check_types(data: bytes, name: str) -> None:
     """Validate a skops file: not damaged, and with trusted types only."""
     try:
+        check_growth(data, name)
         untrusted = untrusted_types(data)
+    except ModelFolderError:
+        raise
     except Exception as error:  # whatever a damaged or hostile file provokes
         raise _unreadable(name, error) from error
     if untrusted:
@@ -161,7 +170,11 @@ def from_bytes(data: bytes, name: str) -> Any:
 
     try:
         value = loads(data, trusted=TRUSTED)
+        check_parameters(value, f"{name} cannot be used")
+        check_parts(value)
         _restore(value)
+    except ModelFolderError:
+        raise
     except Exception as error:
         raise _unreadable(name, error) from error
     return value
@@ -228,10 +241,20 @@ def _simplify(value: Any) -> None:
             # A number of NumPy's would become a file of its own within the file.
             words = attributes["vocabulary_"].items()
             attributes["vocabulary_"] = {word: int(column) for word, column in words}
+        if isinstance(part, ClipZeroShotClassifier) and part.packs is not None:
+            _write_out(part)
+
+
+def _write_out(classifier: ClipZeroShotClassifier) -> None:
+    """Put the words of an event pack in place of the file that holds them."""
+    given = classifier.event, classifier.negative, classifier.templates
+    words = choose_prompts(*given, classifier.packs)
+    classifier.event, classifier.negative = list(words.positive), list(words.negative)
+    classifier.templates, classifier.packs = list(words.templates), None
 
 
 def _restore(value: Any) -> None:
-    """Put metadata requests back, and check trees."""
+    """Put metadata requests back."""
     for part in walk(value):
         attributes = getattr(part, "__dict__", {})
         if _REQUESTS in attributes:
@@ -240,36 +263,6 @@ def _restore(value: Any) -> None:
                 for name, alias in attributes[_REQUESTS][method].items():
                     getattr(request, method).add_request(param=name, alias=alias)
             attributes[_REQUESTS] = request
-        if isinstance(part, BaseDecisionTree):
-            _check_tree(part)
-        if isinstance(part, (BaseForest, BaseGradientBoosting)):
-            _check_trees(part)
-
-
-def _check_tree(estimator: Any) -> None:
-    """Validate that a tree's nodes lead downwards and use existing features.
-
-    scikit-learn uses these numbers as addresses in memory without a check.
-    """
-    tree = getattr(estimator, "tree_", None)
-    if tree is None:
-        return
-    n, width = tree.node_count, estimator.n_features_in_
-    if not 0 < n <= tree.capacity or tree.n_features != width:
-        raise ValueError("a tree has another size than it says")
-    node = np.arange(n)
-    left, right, feature = tree.children_left, tree.children_right, tree.feature
-    inner = (node < left) & (left < n) & (node < right) & (right < n)
-    inner &= (feature >= 0) & (feature < width)
-    if not ((left == -1) | inner).all():
-        raise ValueError("a tree has nodes that lead nowhere")
-
-
-def _check_trees(ensemble: Any) -> None:
-    """Validate that trees have the width of the ensemble, which checks inputs."""
-    trees = np.ravel(getattr(ensemble, "estimators_", []))
-    if any(tree.n_features_in_ != ensemble.n_features_in_ for tree in trees):
-        raise ValueError("a tree looks at other features than its ensemble")
 
 
 def _unreadable(name: str, error: Exception) -> ModelFolderError:

@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmevent._common import warn_user
+from mmevent._common import as_whole, warn_user
 from mmevent._walk import LOADED, walk
 from mmevent.branches.base import EncodedClassifier
+from mmevent.branches.image import ImageClassifier
+from mmevent.branches.text import TextClassifier
 from mmevent.encoders.base import Encoder
 from mmevent.encoders.loading import load_model
 from mmevent.encoders.model import Spec, spec_identity
 from mmevent.encoders.runtime import resolve_device
-from mmevent.exceptions import InputError, MmeventWarning, ModelUnavailableError
+from mmevent.exceptions import (
+    InputError,
+    MmeventWarning,
+    ModelFolderError,
+    ModelUnavailableError,
+)
 from mmevent.persistence.folder import ENCODERS
+
+if TYPE_CHECKING:
+    from mmevent.detector.detector import EventDetector
 
 # Of a pinned encoder: the model in use and, if that was fine-tuned, its origin.
 _SPECS = ("spec_", "pretrained_spec_")
@@ -136,6 +146,53 @@ def check_folders(branches: Any) -> None:
                 f"Copy it to that place, or, where it still is, save the detector with "
                 f"standalone=True, which puts the encoders into the model folder."
             )
+
+
+def check_places(*values: Any) -> None:
+    """Validate that no encoder is on another machine, before a file is looked for."""
+    for part in walk(list(values)):
+        if isinstance(part, Encoder):
+            named = [part.model, *(spec["model"] for spec in _specs(part))]
+        elif isinstance(part, EncodedClassifier):
+            named = [part.encoder]
+        else:
+            continue
+        for place in named:
+            if isinstance(place, (str, os.PathLike)):
+                _check_place(os.fspath(place))
+
+
+def _check_place(place: str) -> None:
+    if place.startswith(("//", "\\\\")) or "://" in place:
+        raise ModelFolderError(
+            f"the model folder refers to an encoder on another machine, {place!r}: "
+            f"expected the name of a model on the Hugging Face hub, or a folder here. "
+            f"Nothing was opened. Do not use this folder unless you know who made it."
+        )
+
+
+def only_local(detector: EventDetector) -> None:
+    """Let no part of a detector look for its encoder on the hub."""
+    spell_out(detector)
+    held = [detector.text, detector.image, detector.second_stage]
+    for part in list(walk([detector.fitted_.branches, held])):
+        if isinstance(part, EncodedClassifier):
+            if isinstance(part.encoder, (str, os.PathLike)):
+                part.encoder = part.named_encoder(part.encoder)
+                part.encoder.local_files_only = True
+        elif isinstance(part, Encoder):
+            part.local_files_only = True
+
+
+def spell_out(detector: EventDetector) -> None:
+    """Put the classifier that "auto" stands for in its place."""
+    settings: dict[str, Any] = {"verbose": detector.verbose}
+    if (seed := as_whole(detector.random_state)) is not None:
+        settings["random_state"] = seed
+    if isinstance(detector.text, str):
+        detector.text = TextClassifier(**settings)
+    if isinstance(detector.image, str):
+        detector.image = ImageClassifier(**settings)
 
 
 def use_this_machine(*values: Any) -> None:

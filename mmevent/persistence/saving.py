@@ -15,16 +15,15 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mmevent import __version__
-from mmevent._common import as_whole, warn_user
+from mmevent._common import warn_user
 from mmevent._settings import with_own_settings
-from mmevent.branches.image import ImageClassifier
-from mmevent.branches.text import TextClassifier
 from mmevent.detector.detector import EventDetector
 from mmevent.detector.fitted import FitRecord, FittedDetector
 from mmevent.encoders.hub import OPEN_CLIP, TRANSFORMERS
 from mmevent.evaluation.estimate import Estimate
 from mmevent.exceptions import MmeventError, MmeventWarning, ModelFolderError
 from mmevent.persistence.card import model_card
+from mmevent.persistence.facts import check_facts
 from mmevent.persistence.folder import (
     FACTS,
     FORMAT_VERSION,
@@ -43,9 +42,12 @@ from mmevent.persistence.folder import (
 from mmevent.persistence.objects import check_types, from_bytes, to_bytes
 from mmevent.persistence.references import (
     check_folders,
+    check_places,
     copy_encoders,
     encoders_of,
+    only_local,
     point_to_folders,
+    spell_out,
     use_this_machine,
 )
 from mmevent.posts.prepared import SECOND, TEXT
@@ -113,9 +115,10 @@ def save(
 
     ``storage`` is not saved, since it may hold a password: it comes back as None, as
     does ``study_``. ``allow_outside_root`` comes back as False, with a warning: whoever
-    loads the folder has to allow it. ``image_root`` is saved as it was given; change it
-    by ``set_params`` on a machine that has the images elsewhere. Ids and an index that
-    Parquet cannot hold come back as text.
+    loads the folder has to allow it. So it is with ``image_root``: it is written as it
+    was given, for people to see, and `load` takes it from its caller alone. Words of a
+    file of event packs are written in its place. Ids and an index that Parquet cannot
+    hold come back as text.
 
     Examples
     --------
@@ -153,16 +156,29 @@ def save(
 
 
 @with_own_settings
-def load(folder: str | Path) -> EventDetector:
+def load(
+    folder: str | Path,
+    *,
+    image_root: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> EventDetector:
     """Read a detector from a folder that `save` wrote, possibly on another machine.
 
     Before anything is built, all files are compared with the manifest, and the types
-    that they name with a fixed list. No code in the folder is run.
+    that they name with a fixed list. No code in the folder is run. SECURITY.md says
+    what is promised of a folder that someone else made.
 
     Parameters
     ----------
     folder : path
         A folder that :meth:`EventDetector.save` wrote; it may have been moved.
+    image_root : path or None, default=None
+        Folder of the images of the posts to come; None for the working folder. The one
+        that the folder names is never used.
+    local_files_only : bool, default=False
+        Whether pretrained encoders are taken from this machine alone. Otherwise those
+        that the folder names are looked for on the Hugging Face hub when they are
+        first needed.
 
     Returns
     -------
@@ -183,8 +199,8 @@ def load(folder: str | Path) -> EventDetector:
     Warns
     -----
     MmeventWarning
-        If the detector used a device that this machine lacks, or was allowed to open
-        images outside its image_root.
+        If the detector used a device that this machine lacks, was allowed to open
+        images outside its image_root, or had an image_root and none is given.
 
     See Also
     --------
@@ -211,6 +227,7 @@ def load(folder: str | Path) -> EventDetector:
             check_types(data, name)
     try:
         detector = _build(root, files, names)
+        _set_image_root(detector, image_root)
     except MmeventError:
         raise
     except Exception as error:  # a folder that was made to deceive can hold anything
@@ -220,6 +237,9 @@ def load(folder: str | Path) -> EventDetector:
             f"the detector again."
         ) from error
     fitted = detector.fitted_
+    check_places(fitted.branches, detector.text, detector.image, detector.second_stage)
+    if local_files_only:
+        only_local(detector)
     check_folders([fitted.text, fitted.image, fitted.second])
     use_this_machine(
         fitted.branches, detector.text, detector.image, detector.second_stage
@@ -308,6 +328,7 @@ def _branch_paths(branches: Mapping[str, Any]) -> dict[str, str]:
 
 def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetector:
     facts = json.loads(files[FACTS])
+    check_facts(facts, files)
     parameters = facts["parameters"] | from_bytes(files[_PARAMETERS], _PARAMETERS)
     if parameters["allow_outside_root"]:
         warn_user(
@@ -322,6 +343,20 @@ def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetecto
     detector.fitted_ = _fitted(facts, files)
     _find_encoders(detector, facts["encoders"], root, names)
     return detector
+
+
+def _set_image_root(
+    detector: EventDetector, image_root: str | os.PathLike[str] | None
+) -> None:
+    """Use the caller's folder of images, never the one that a model folder names."""
+    named, detector.image_root = detector.image_root, image_root
+    if named is not None and image_root is None:
+        warn_user(
+            f"the saved detector looked for images in {named!r}. This is not taken "
+            f"from a folder: relative paths start at the working folder. Name another "
+            f"one by load(folder, image_root=...).",
+            MmeventWarning,
+        )
 
 
 def _fitted(facts: dict[str, Any], files: dict[str, bytes]) -> FittedDetector:
@@ -351,18 +386,22 @@ def _fitted(facts: dict[str, Any], files: dict[str, bytes]) -> FittedDetector:
 
 
 def _record(facts: dict[str, Any], files: dict[str, bytes]) -> FitRecord:
-    trials = from_parquet(files[_TRIALS])
+    trials = from_parquet(files[_TRIALS], _TRIALS)
     estimate = None
     if _ESTIMATE in files:
         estimate = Estimate.from_dict(json.loads(files[_ESTIMATE]))
     search = facts["search"]
     bounds = {k: tuple(search[k]) for k in ("alpha_bounds", "beta_bounds")}
+    settings = Search(**(search | bounds | {"storage": None}))
+    settings.check()
     return FitRecord(
         policy=facts["policy_of_fit"],
-        search=Search(**(search | bounds)),
-        out_of_fold=from_parquet(files[_OUT_OF_FOLD]),
+        search=settings,
+        out_of_fold=from_parquet(files[_OUT_OF_FOLD], _OUT_OF_FOLD),
         trials=trials,
-        cv_results=read_cv_results(trials, from_parquet(files[_CV_RESULTS])),
+        cv_results=read_cv_results(
+            trials, from_parquet(files[_CV_RESULTS], _CV_RESULTS)
+        ),
         study=None,
         estimate=estimate,
         data_hash=facts["data_hash"],
@@ -385,12 +424,6 @@ def _find_encoders(
                 f"expected a folder of the manifest. Copy the model folder again."
             )
     if any(encoder["folder"] for encoder in encoders):
-        settings: dict[str, Any] = {"verbose": detector.verbose}
-        if (seed := as_whole(detector.random_state)) is not None:
-            settings["random_state"] = seed
-        if isinstance(detector.text, str):
-            detector.text = TextClassifier(**settings)
-        if isinstance(detector.image, str):
-            detector.image = ImageClassifier(**settings)
+        spell_out(detector)
     parameters = [detector.text, detector.image, detector.second_stage]
     point_to_folders(detector.fitted_.branches, parameters, encoders, root)

@@ -96,7 +96,7 @@ def change_json(path: Path, **values: Any) -> None:
 
 def saved_and_loaded(detector: EventDetector, tmp_path: Path) -> EventDetector:
     detector.save(tmp_path / "round_trip")
-    return load(tmp_path / "round_trip")
+    return load(tmp_path / "round_trip", image_root=detector.image_root)
 
 
 def assert_same_detector(loaded: EventDetector, detector: EventDetector) -> None:
@@ -143,14 +143,17 @@ PREDICT = """
 import sys
 import mmevent, pandas as pd
 posts = pd.read_json(sys.argv[2], lines=True, dtype=False)
-audit = mmevent.load(sys.argv[1]).audit(posts)
+audit = mmevent.load(sys.argv[1], image_root=sys.argv[4]).audit(posts)
 audit.drop(columns=["best_image", "image_status"]).to_parquet(sys.argv[3])
 """
 
 
-def audit_in_new_process(folder: Path, posts: pd.DataFrame, work: Path) -> pd.DataFrame:
+def audit_in_new_process(
+    folder: Path, posts: pd.DataFrame, work: Path, image_root: Path
+) -> pd.DataFrame:
     posts.to_json(work / "posts.jsonl", orient="records", lines=True)
-    command = [sys.executable, "-c", PREDICT, folder, "posts.jsonl", "audit.parquet"]
+    command: list[Any] = [sys.executable, "-c", PREDICT, folder]
+    command += ["posts.jsonl", "audit.parquet", image_root]
     environment = os.environ | {
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(Path(mmevent.__file__).parents[1]),

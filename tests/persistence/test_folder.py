@@ -287,10 +287,10 @@ def test_what_is_no_model_folder_is_refused(
 def test_a_file_that_may_not_be_read_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path) -> bytes:
+    def refuse(path: Path, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("mmevent.persistence.files.os.open", refuse)
     with pytest.raises(ModelFolderError, match="cannot be read: .*Permission denied"):
         load(folder)
 

@@ -120,52 +120,6 @@ def test_a_head_that_skops_holds_unsafe_is_refused(
         to_bytes(head.fit(*table), "the head")
 
 
-def with_nodes(fitted: Any, **columns: int) -> Any:
-    """Change the first node of a tree."""
-    state = fitted.tree_.__getstate__()
-    nodes = state["nodes"].copy()
-    for name, value in columns.items():
-        nodes[name][0] = value
-    fitted.tree_.__setstate__(state | {"nodes": nodes})
-    return fitted
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        pytest.param({"left_child": 9999}, id="beyond-the-nodes"),
-        pytest.param({"right_child": -7}, id="before-the-nodes"),
-        pytest.param({"left_child": 0}, id="to-itself"),
-        pytest.param({"feature": 9999}, id="absent-feature"),
-        pytest.param({"feature": -3}, id="negative-feature"),
-    ],
-)
-def test_a_tree_that_would_read_beyond_memory_is_refused(
-    columns: dict[str, int], table: tuple[np.ndarray, np.ndarray]
-) -> None:
-    tree = with_nodes(DecisionTreeClassifier().fit(*table), **columns)
-    with pytest.raises(ModelFolderError, match="nodes that lead nowhere"):
-        from_bytes(skops.io.dumps(tree), "tree.skops")
-
-
-def test_a_tree_that_is_wider_than_its_input_is_refused(
-    table: tuple[np.ndarray, np.ndarray],
-) -> None:
-    tree = DecisionTreeClassifier().fit(*table)
-    tree.n_features_in_ = 1
-    with pytest.raises(ModelFolderError, match="another size than it says"):
-        from_bytes(skops.io.dumps(tree), "tree.skops")
-
-
-def test_a_forest_of_trees_of_another_width_is_refused(
-    table: tuple[np.ndarray, np.ndarray],
-) -> None:
-    forest = RandomForestClassifier(2).fit(*table)
-    forest.n_features_in_ = 3
-    with pytest.raises(ModelFolderError, match="other features than its ensemble"):
-        from_bytes(skops.io.dumps(forest), "forest.skops")
-
-
 def test_metadata_requests_come_back(table: tuple[np.ndarray, np.ndarray]) -> None:
     with config_context(enable_metadata_routing=True):
         asking = LogisticRegression().set_fit_request(sample_weight="weight")

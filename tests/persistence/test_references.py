@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from mmevent import TextClassifier, TextEncoder
+from mmevent import EventDetector, TextClassifier, TextEncoder
 from mmevent.exceptions import ModelFolderError, ModelUnavailableError
 from mmevent.persistence.objects import from_bytes, to_bytes
 from mmevent.persistence.references import (
     check_folders,
+    check_places,
     copy_encoders,
     encoders_of,
     fitted_parts,
+    only_local,
     point_to_folders,
     use_this_machine,
 )
@@ -164,3 +167,31 @@ def test_an_encoder_that_cannot_be_saved_is_named(texts: list[str]) -> None:
 
 def lengths(texts: Any) -> Any:
     return np.array([[len(text)] for text in texts], dtype=float)
+
+
+@pytest.mark.parametrize("place", ["//host/share/model", "\\\\host\\m", "https://x/y"])
+@pytest.mark.parametrize("where", ["model", "spec", "name"])
+def test_an_encoder_on_another_machine_is_not_looked_for(
+    place: str, where: str, branch: TextClassifier
+) -> None:
+    check_places([branch])
+    if where == "model":
+        branch.encoder_.model = place
+    elif where == "spec":
+        branch.encoder_.spec_["model"] = place
+    else:
+        branch.encoder = place
+    with pytest.raises(ModelFolderError, match=r"on another machine, .*Nothing was"):
+        check_places({"text": branch})
+
+
+def test_only_local_files_are_used_by_every_part(branch: TextClassifier) -> None:
+    ensemble = VotingClassifier([("a", TextClassifier()), ("b", make_pipeline(branch))])
+    detector = EventDetector(text=ensemble, image="auto", random_state=3)
+    detector.fitted_ = SimpleNamespace(branches={"text": branch})
+    only_local(detector)
+    assert detector.image.encoder.local_files_only
+    assert detector.image.random_state == 3
+    assert detector.text.estimators[0][1].encoder.local_files_only
+    assert branch.encoder_.local_files_only
+    assert branch.encoder.local_files_only

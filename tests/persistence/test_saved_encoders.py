@@ -36,6 +36,14 @@ from mmevent.persistence.objects import TRUSTED
 from mmevent.synthetic.posts import make_posts
 
 
+@pytest.fixture(autouse=True)
+def in_the_folder_of_pictures(
+    illustrated: Coded, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let paths of pictures start where `load` looks for them."""
+    monkeypatch.chdir(home / "pictures")
+
+
 def test_a_referenced_encoder_is_found_and_checked(
     encoded: Known, illustrated: Coded, tmp_path: Path
 ) -> None:
@@ -111,7 +119,7 @@ def test_a_new_process_loads_copied_encoders(
     encoded.detector.save(tmp_path / "model", standalone=True)
     moved = (tmp_path / "model").rename(tmp_path / "elsewhere")
     with taken_away(home / "models"):
-        found = audit_in_new_process(moved, illustrated[0], tmp_path)
+        found = audit_in_new_process(moved, illustrated[0], tmp_path, Path.cwd())
     expected = encoded.audit[list(found)]
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
@@ -295,7 +303,7 @@ def test_a_standalone_folder_holds_what_fine_tuning_began_with(
     assert len(list((tmp_path / "model").rglob("*.safetensors"))) == 4
     with taken_away(home / "models"):
         pd.testing.assert_frame_equal(
-            audit_in_new_process(tmp_path / "model", posts, tmp_path),
+            audit_in_new_process(tmp_path / "model", posts, tmp_path, Path.cwd()),
             tuned.audit.drop(columns=["best_image", "image_status"]),
             check_dtype=False,
         )

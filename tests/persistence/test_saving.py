@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from persistence.helpers import (
     Coded,
     assert_same_detector,
@@ -17,6 +18,7 @@ from persistence.helpers import (
     demo_detector,
     saved_and_loaded,
     seal,
+    words,
 )
 from PIL import Image
 from sklearn.exceptions import NotFittedError
@@ -163,10 +165,9 @@ def test_a_new_process_predicts_the_same_after_a_move(
     detector = demo_detector(image_root=root).fit(posts, y)
     detector.save(tmp_path / "model")
     moved = (tmp_path / "model").rename(tmp_path / "elsewhere")
-    found = audit_in_new_process(moved, posts, tmp_path)
+    found = audit_in_new_process(moved, posts, tmp_path, root)
     expected = detector.audit(posts)[list(found)]
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-    assert load(moved).image_root == str(root)
     assert str(root) not in (moved / "README.md").read_text()
 
 
@@ -219,6 +220,48 @@ def test_a_folder_cannot_open_what_lies_outside_the_image_root(
         loaded = load(folder)
     assert loaded.allow_outside_root is False
     assert loaded.storage is None
+
+
+@pytest.mark.parametrize("named", ["/", "//host/share", "pictures"])
+def test_the_folder_of_images_is_never_taken_from_a_model_folder(
+    named: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    facts = json.loads((folder / "detector.json").read_text())
+    facts["parameters"]["image_root"] = named
+    (folder / "detector.json").write_text(json.dumps(facts))
+    seal(folder)
+    with pytest.warns(
+        MmeventWarning, match=rf"images in '{named}'.*load\(folder, image"
+    ):
+        loaded = load(folder)
+    assert loaded.image_root is None
+    Image.new("RGB", (9, 9)).save(tmp_path / "secret.png")
+    paths = [str(tmp_path / "secret.png"), "../secret.png", "secret.png"]
+    audit = loaded.audit([{"text": "a", "images": [path]} for path in paths])
+    found = [status.rpartition(": ")[2] for status in audit["image_status"]]
+    assert found == ["outside root", "outside root", "missing file"]
+    given = load(folder, image_root=tmp_path)
+    assert given.image_root == tmp_path
+
+
+def test_a_pipeline_that_unpickles_is_refused_where_it_is_saved_and_loaded(
+    coded: Coded, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    posts, y = coded
+    text = words().set_params(memory="intermediate")
+    detector = demo_detector(text=text, image=None).fit(posts, y)
+    with pytest.raises(ModelFolderError, match="Pipeline has memory='intermediate'"):
+        detector.save(tmp_path / "saved")
+    for name in ("text/branch.skops", "parameters.skops"):
+        there = (folder / name).read_bytes()
+        (folder / name).write_bytes(skops.io.dumps({"text": text, "image": None}))
+        seal(folder)
+        with pytest.raises(ModelFolderError, match=f"{name} cannot be used: .*memory"):
+            load(folder)
+        (folder / name).write_bytes(there)
 
 
 def test_storage_and_its_password_are_not_saved(coded: Coded, tmp_path: Path) -> None:

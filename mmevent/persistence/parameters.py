@@ -1,0 +1,152 @@
+"""Parameters that a model folder may not set: files, programs and functions.
+
+All parameters of scikit-learn's estimators were gone through for this list: those that
+take any text, any object or a function. What is not listed takes numbers, arrays, or
+words that scikit-learn compares with a list of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import FunctionTransformer
+
+from mmevent._walk import walk
+from mmevent.exceptions import ModelFolderError
+
+_FUNCTIONS = (
+    *(type, FunctionType, BuiltinFunctionType, MethodType, type(np.mean)),
+    *(np.ufunc, partial),
+)
+_MOST_JOBS = 1024
+_DISPATCH = re.compile(r"all|\d{1,6}(\*n_jobs)?")
+_GETTER = re.compile(r"auto|[A-Za-z]\w*(\.[A-Za-z]\w*)*", re.ASCII)
+
+
+def _is_no_path(value: Any) -> bool:
+    return not isinstance(value, (str, bytes, os.PathLike))
+
+
+def _is_no_memory(value: Any) -> bool:
+    return _is_no_path(value) and not callable(getattr(value, "cache", None))
+
+
+def _is_few(value: Any) -> bool:
+    whole = isinstance(value, (int, np.integer))
+    return not whole or abs(int(value)) <= _MOST_JOBS
+
+
+def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: not isinstance(value, str) or bool(pattern.fullmatch(value))
+
+
+# By the name of a parameter: whether a value of it is harmless, what to use, and why.
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "memory": (
+        _is_no_memory,
+        "memory=None, since what lies in the folder that it names is unpickled, which "
+        "runs code",
+    ),
+    "input": (
+        lambda value: value not in ("filename", "file"),
+        "input='content', since each post would name a file that is opened",
+    ),
+    "packs": (_is_no_path, "packs=None, since a file that it names is opened"),
+    "pre_dispatch": (
+        _matches(_DISPATCH),
+        "pre_dispatch='2*n_jobs', since the text is evaluated",
+    ),
+    "importance_getter": (
+        _matches(_GETTER),
+        "importance_getter='auto', or the name of an attribute without _ before it",
+    ),
+    "n_jobs": (_is_few, f"n_jobs=None, or a number up to {_MOST_JOBS}"),
+}
+# In a grid of parameters to search; an encoder's own is set to this machine's.
+_IN_GRIDS = {
+    "cache": (_is_no_path, "no path of a cache in a grid, since the file is opened")
+}
+
+
+def check_parameters(value: Any, what: str) -> None:
+    """Validate that nothing within a value names a file, a program or a function.
+
+    Parameters
+    ----------
+    value : object
+        An estimator, or what holds some.
+    what : str
+        Begins the message, such as "the text branch cannot be saved".
+
+    Raises
+    ------
+    ModelFolderError
+        For the first that does.
+    """
+    for part in walk(value):
+        for name, held in _named(part):
+            if (wanted := _refused(part, name, held)) is not None:
+                raise ModelFolderError(
+                    f"{what}: {type(part).__name__} has {name or 'an item'}={held!r}, "
+                    f"which no model folder may hold. Expected {wanted}. Set it, and "
+                    f"fit again."
+                )
+
+
+def _named(part: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a value holds, with its name; "" for items of a list."""
+    if isinstance(part, dict):  # a number may be the column of a word of this name
+        items = ((str(name), held) for name, held in part.items())
+        yield from (
+            (name, held) for name, held in items if not isinstance(held, (int, float))
+        )
+    elif isinstance(part, (list, tuple, set, frozenset)):
+        yield from (("", held) for held in part)
+    elif isinstance(part, np.ndarray):
+        yield from (("", held) for held in part.ravel().tolist() if part.dtype == "O")
+    else:
+        for name, held in getattr(part, "__dict__", {}).items():
+            yield name, held
+            if isinstance(held, dict) and name.endswith(("_params", "_args")):
+                yield from held.items()
+
+
+def _refused(part: Any, name: str, held: Any) -> str | None:
+    """Return what was expected in place of a value, None where it is harmless."""
+    if _is_function(held) and not _is_allowed(part, name, held):
+        return "no function or class of any kind: code does not come with a folder"
+    last = name.rpartition("__")[2]
+    rules = _RULES | _IN_GRIDS if isinstance(part, dict) and "__" in name else _RULES
+    if last not in rules:
+        return None
+    is_harmless, wanted = rules[last]
+    return None if all(map(is_harmless, _each(held))) else wanted
+
+
+def _each(value: Any) -> Iterator[Any]:
+    """Yield a value, and what a list of values to try holds."""
+    yield value
+    if isinstance(value, np.ndarray):
+        value = value.ravel().tolist()
+    if isinstance(value, (list, tuple)):
+        yield from value
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, _FUNCTIONS) or (
+        callable(value) and type(value).__module__.startswith("scipy.special")
+    )
+
+
+def _is_allowed(part: Any, name: str, function: Any) -> bool:
+    if isinstance(part, FunctionTransformer) and name in ("func", "inverse_func"):
+        return isinstance(function, np.ufunc) and function.nargs == 2
+    kinds = (np.generic, int, float, str, bool)
+    number = isinstance(function, type) and issubclass(function, kinds)
+    return number and name.endswith("dtype")
