@@ -79,11 +79,30 @@ def _with_sample(coded: pd.DataFrame, label: str, sample: pd.DataFrame) -> pd.Da
             f"of the sample, got {coded.loc[rows < 0, 'id'][:5].tolist()}. Pass the "
             f"sample that was coded."
         )
+    _check_texts(coded, sample, rows)
     uncoded = np.setdiff1d(np.arange(len(sample)), rows)
     order = np.concatenate([rows, uncoded])
     labels = coded[label].astype(object).tolist() + [None] * len(uncoded)
     found = sample[["id", *drawn]].iloc[order].reset_index(drop=True)
     return found.assign(**{label: pd.Series(labels, dtype=object)})
+
+
+def _check_texts(coded: pd.DataFrame, sample: pd.DataFrame, rows: IntArray) -> None:
+    """Refuse ids that are not the posts': most of their texts are other ones."""
+    if "text" not in coded or "text" not in sample:
+        return
+    one, other = (
+        [" ".join(str(text).split()) for text in texts]
+        for texts in (coded["text"], sample["text"].iloc[rows])
+    )
+    differ = int((np.array(one) != np.array(other)).sum())
+    if differ > len(rows) / 2:
+        raise InputError(
+            f"the coded posts are not those of the sample: expected the text of the "
+            f"post with the same id, got another one in {differ} of {len(rows)} rows. "
+            f"The column 'id' may have numbers that a program for annotation gave: "
+            f"put the posts' own ids there."
+        )
 
 
 def _as_events(coded: pd.DataFrame, label: str, pos_label: Any) -> FloatArray:

@@ -69,6 +69,15 @@ def test_labels_are_joined_to_the_sample_that_was_drawn() -> None:
         same(labels, sample=pd.concat([DRAWN, DRAWN]))
 
 
+def test_ids_that_a_program_numbered_anew_are_told_by_the_texts() -> None:
+    drawn = DRAWN.assign(text=[f"post  {k}" for k in DRAWN["id"]])
+    labels = CODED[["id", "event"]].assign(text=[f"post {k} " for k in DRAWN["id"]])
+    assert same(labels, sample=drawn)
+    anew = labels.assign(id=np.sort(labels["id"]))
+    with pytest.raises(InputError, match=r"another one in \d+ of 100 rows"):
+        same(anew, sample=drawn)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
