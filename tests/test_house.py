@@ -29,6 +29,7 @@ ORDER = [
     *(
         "exceptions",
         "_common",
+        "_settings",
         "_walk",
         "posts",
         "rule",

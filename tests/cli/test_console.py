@@ -73,6 +73,10 @@ def test_warnings_of_ours_are_said_once_and_others_not_at_all(
             warnings.warn("3 images\nare lost", UnusableInputWarning, stacklevel=1)
         warnings.warn("something deprecated", DeprecationWarning, stacklevel=1)
     assert capsys.readouterr() == ("", "Warning: 3 images are lost\n")
+    monkeypatch.setattr(sys, "warnoptions", ["error", "e::UserWarning"])
+    with console.clean_warnings():
+        warnings.warn("3 images are lost", UnusableInputWarning, stacklevel=1)
+    assert capsys.readouterr() == ("", "Warning: 3 images are lost\n")
     monkeypatch.setattr(sys, "warnoptions", ["default"])
     with console.clean_warnings(), pytest.warns(UserWarning, match="lost"):
         warnings.warn("lost", UserWarning, stacklevel=1)

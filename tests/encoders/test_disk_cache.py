@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from multiprocessing import get_context
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from other_settings import of_user
 from sklearn.base import clone
 
 from mmevent import TextClassifier, TextEncoder
@@ -345,6 +347,16 @@ def test_the_default_is_a_file_of_the_user(monkeypatch: pytest.MonkeyPatch) -> N
     assert store.path == default_path()
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_path() == Path.home() / ".cache" / "mmevent" / "embeddings.sqlite"
+
+
+def test_a_user_without_a_home_has_no_cache_after_one_warning() -> None:
+    with of_user(), pytest.warns(MmeventWarning, match="no home folder.*MMEVENT_CACHE"):
+        assert disk_store("auto") is None
+    with of_user(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert disk_store("auto") is None
+    with of_user(), pytest.raises(InputError, match="'~/x' begins with a home folder"):
+        disk_store("~/x")
 
 
 def test_the_environment_or_the_parameter_names_another_or_none(
