@@ -51,10 +51,11 @@ def split_archive(path: str) -> tuple[str, str] | None:
 def names_in(path: str) -> list[str]:
     """Return the names of the files in a zip, folders left out."""
     found = _find(path)
-    if found is None:
+    if isinstance(found, str):
         raise InputError(
-            f"{path!r} is no zip that can be read: expected a whole zip, and got a "
-            "damaged one. Make it again."
+            f"{path!r} is no zip that can be read: expected a whole zip of at most "
+            f"some 300,000 files, and got one that is {found}. Make it again, or "
+            "unpack it and name the folder."
         )
     return [info.filename for info in found.infolist() if not info.is_dir()]
 
@@ -62,7 +63,7 @@ def names_in(path: str) -> list[str]:
 def has_member(path: str, name: str) -> bool:
     """Tell whether a zip has a file of this name."""
     found = _find(path)
-    return found is not None and _member(found, name) is not None
+    return not isinstance(found, str) and _member(found, name) is not None
 
 
 def read_member(path: str, name: str) -> bytes | str:
@@ -73,8 +74,8 @@ def read_member(path: str, name: str) -> bytes | str:
     """
     try:
         found = _find(path)
-        if found is None:
-            return "corrupt"
+        if isinstance(found, str):
+            return found
         info = _member(found, name)
         if info is None:
             return "missing file"
@@ -104,6 +105,10 @@ def _refused(info: zipfile.ZipInfo) -> str | None:
     return "too large" if info.file_size > MAX_BYTES else None
 
 
+class _TooLong(zipfile.BadZipFile):
+    """The list of a zip's files is too long to be read."""
+
+
 class _Bounded(io.BufferedReader):
     """A file of which only so much is read at once."""
 
@@ -111,7 +116,7 @@ class _Bounded(io.BufferedReader):
         if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         if size > _AT_ONCE:
-            raise zipfile.BadZipFile("the list of its files is too long")
+            raise _TooLong
         return super().read(size)
 
 
@@ -147,8 +152,8 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/"))
 
 
-def _find(path: str) -> _Zip | None:
-    """Return a zip that stays open for its many pictures; None if it is damaged."""
+def _find(path: str) -> _Zip | str:
+    """Return a zip that stays open for its many pictures, or else their status."""
     found = os.stat(path)
     # A zip that was written anew is another, and so is that of a forked process.
     with _LOCK:
@@ -156,10 +161,10 @@ def _find(path: str) -> _Zip | None:
 
 
 @lru_cache(maxsize=4)
-def _opened(path: str, *version: int) -> _Zip | None:
+def _opened(path: str, *version: int) -> _Zip | str:
     file = _Bounded(io.FileIO(os.open(path, OPEN_FLAGS)))
     try:
         return _Zip(file)
-    except (*_BROKEN, NotImplementedError):
+    except (*_BROKEN, NotImplementedError) as error:
         file.close()
-        return None
+        return "too large" if isinstance(error, _TooLong) else "corrupt"

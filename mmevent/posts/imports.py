@@ -173,14 +173,14 @@ def _read(
         if source not in _COLUMNS and source != "table":
             raise InputError(
                 f"{str(path)!r} is no export of {source}: expected a file that ends in "
-                f".json, .jsonl or .ndjson, got {path.suffix!r}. For a table use the "
-                "source table."
+                f".json, .jsonl or .ndjson, got {path.suffix!r}. For a table use "
+                "'table' in place of this platform."
             )
         return _from_table(path, source, columns, seen)
     if columns:
         raise InputError(
-            f"columns={dict(columns)!r} do nothing for JSON of {source}, whose names "
-            "are known: expected none. Leave them out."
+            f"names of columns do nothing for JSON of {source}, whose names are known: "
+            f"expected none, and got {listed(columns)}. Leave them out."
         )
     items = read_json(path)
     platform = platform_of(items) if source == "4cat" else source

@@ -149,7 +149,9 @@ def test_a_list_of_files_without_end_is_not_read(
     assert status_of("many.zip/a.png", root) == "ok"
     archives._opened.cache_clear()
     monkeypatch.setattr(archives, "_AT_ONCE", 5_000)
-    assert status_of("many.zip/a.png", root) == "corrupt"
+    assert status_of("many.zip/a.png", root) == "too large"
+    with pytest.raises(InputError, match="300,000 files, and got one that is too lar"):
+        archives.names_in(str(root / "many.zip"))
     archives._opened.cache_clear()
 
 
