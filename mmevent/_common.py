@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import threading
 import uuid
@@ -89,12 +90,20 @@ def shared_context(
 def replaced_file(path: Path) -> Iterator[Path]:
     """Give the path of a new file that takes the name of another once it is whole.
 
-    Where anything fails, the other file stays as it was.
+    Where anything fails, the other file stays as it was. A link stays, and the file
+    that it leads to is replaced; its permissions stay too. What is no file, such as
+    /dev/null, is written to as it is.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         yield temporary
-        temporary.replace(path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

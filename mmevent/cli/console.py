@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mmevent._common import replaced_file
-from mmevent.cli.shared import show_bars
+from mmevent.cli.shared import named_encoding, show_bars
 from mmevent.exceptions import InputError, MmeventError, MmeventWarning, RunError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Session:
 
         if self.progress:
             self.say(f"Reading {path}")
-        frame = read_table(path)
+        frame = read_table(path, encoding=named_encoding())
         check_some(len(frame), f"read in {str(path)!r}")
         return frame
 

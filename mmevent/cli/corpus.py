@@ -37,6 +37,7 @@ SAMPLE = [
         metavar="FILE",
         help="Write tasks for Label Studio too, in JSON.",
     ),
+    shared.ENCODING,
     shared.QUIET,
     shared.OUTPUT_TABLE,
 ]
@@ -64,6 +65,7 @@ AGREEMENT = [
         metavar="FILE",
         help="Table to write of the posts to adjudicate, with a column for each coder.",
     ),
+    shared.ENCODING,
     shared.QUIET,
 ]
 
@@ -85,6 +87,7 @@ ESTIMATE = [
         help="Figures for each of these too, by the column created_at.",
     ),
     shared.JSON,
+    shared.ENCODING,
     shared.QUIET,
 ]
 

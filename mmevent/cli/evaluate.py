@@ -74,6 +74,7 @@ OPTIONS = [
     shared.ID,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    shared.ENCODING,
     shared.JSON,
     click.option(
         "--errors",

@@ -53,6 +53,7 @@ _COLUMNS = [
     ),
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    shared.ENCODING,
 ]
 _RULE = [
     shared.whole_number("--cv", default=5, help="Number of folds that test."),

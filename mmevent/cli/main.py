@@ -38,8 +38,9 @@ def main() -> None:
     well it does on posts that it did not learn from; `predict` then says of every
     uncoded post whether it is about an event, and why.
 
-    Tables are CSV, TSV, Parquet or JSON Lines, by the end of their name. Figures go to
-    the standard output, messages and progress bars to the standard error.
+    Tables are CSV, TSV, JSON Lines, JSON, Parquet, Excel, Stata or SPSS, by the end of
+    their name. Figures go to the standard output, messages and progress bars to the
+    standard error.
 
     Exit code 0: done. 1: it failed on the way, though what was given may be right (a
     model that cannot be fetched, a device, a full disk). 2: wrong use, input that

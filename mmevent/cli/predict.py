@@ -28,6 +28,7 @@ OPTIONS = [
     shared.ID,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    shared.ENCODING,
     click.option(
         "--policy",
         callback=shared.parse_policy,
@@ -85,6 +86,7 @@ def predict(
         if options["policy"] is not None:
             detector.set_policy(options["policy"])
         frame = session.read(posts)
+        check_table_path(output, len(frame))
         detector.columns = shared.name_columns(
             posts,
             frame,

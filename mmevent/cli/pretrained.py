@@ -28,6 +28,7 @@ TAG = [
     shared.ID,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    shared.ENCODING,
     shared.LOCAL,
     shared.QUIET,
     click.option(
@@ -35,8 +36,8 @@ TAG = [
         "--output",
         type=shared.PATH,
         metavar="FILE",
-        help="Table to write, a row for each image and label: .csv, .tsv, .parquet or "
-        ".jsonl.  [default: none]",
+        help="Table to write, a row for each image and label; its kind is that of "
+        "its name, as in predict.  [default: none]",
     ),
 ]
 

@@ -30,6 +30,9 @@ COLUMN_OPTIONS = {
 """The option that names the caller's column, by our name of the column."""
 
 
+_ENCODING = "mmevent.encoding"
+
+
 def examples(*lines: str) -> str:
     """Return the end of a help text."""
     return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
@@ -85,6 +88,23 @@ def column(our_name: str, meaning: str) -> Any:
 def seed(meaning: str) -> Any:
     """Return the option --seed."""
     return whole_number("--seed", least=0, most=2**32 - 1, default=0, help=meaning)
+
+
+def _keep_encoding(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> None:
+    """Validate --encoding, and keep it for all tables that the command reads."""
+    from mmevent.posts.encodings import check_encoding
+
+    if value is not None:
+        check_encoding(value)
+        context.meta[_ENCODING] = value
+
+
+def named_encoding() -> str | None:
+    """Return what --encoding names, if it was given."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(_ENCODING) if context is not None else None
 
 
 def parse_policy(context: click.Context, parameter: Any, value: str | None) -> Any:
@@ -179,14 +199,22 @@ QUIET = click.option(
     is_flag=True,
     help="No progress bars and no messages; warnings and errors stay.",
 )
+ENCODING = click.option(
+    "--encoding",
+    metavar="NAME",
+    callback=_keep_encoding,
+    expose_value=False,
+    help="Encoding of text tables that are not in UTF-8, such as cp1252 or latin-1.  "
+    "[default: none, such a table is refused]",
+)
 OUTPUT_TABLE = click.option(
     "-o",
     "--output",
     required=True,
     type=PATH,
     metavar="FILE",
-    help="Table to write: .csv, .tsv, .parquet or .jsonl. A file of this name is "
-    "replaced, once the new one is complete.",
+    help="Table to write: .csv, .tsv, .csv.gz, .parquet, .jsonl, .json, .xlsx, .dta or "
+    ".sav. A file of this name is replaced, once the new one is complete.",
 )
 
 

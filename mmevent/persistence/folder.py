@@ -9,6 +9,8 @@ import errno
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from mmevent.exceptions import (
     StorageError,
 )
 from mmevent.persistence.objects import same
-from mmevent.posts.tables import without_surrogates
+from mmevent.posts.cells import without_surrogates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,13 +82,27 @@ def written_whole(target: Path) -> Iterator[Path]:
             (temporary / MANIFEST).write_bytes(to_json(_hashes(temporary)))
     except MmeventError:
         raise
-    except OSError as error:
-        kind = StorageError if error.errno in _NO_ROOM else ModelFolderError
+    except Exception as error:
+        if (number := _error_number(error)) is None:
+            raise
+        kind = StorageError if number in _NO_ROOM else ModelFolderError
+        reason = os.strerror(number) if number else str(error)
         raise kind(
             f"the model folder {str(target)!r} cannot be written: expected a place "
-            f"with room that you may write to, got {error.strerror or error}. Nothing "
+            f"with room that you may write to, got {reason}. Nothing "
             f"was left behind. Free some room, or choose another folder."
         ) from error
+
+
+def _error_number(error: Exception) -> int | None:
+    """Return the number of an error of the system, 0 if it has none; None of others.
+
+    What is written in Rust, weights and tokenizers, has it in the message alone.
+    """
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"\(os error ([0-9]+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 @contextmanager

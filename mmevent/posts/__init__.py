@@ -1,7 +1,7 @@
 """Posts: their text, their pictures, and which posts are duplicates.
 
-In go tables in many forms (CSV, Parquet, JSON Lines, data frames, lists of mappings);
-out comes one form with one row per post, and RGB pictures or a status that says why a
+In go tables in many forms (files from CSV to SPSS, data frames, lists of mappings); out
+comes one form with one row per post, and RGB pictures or a status that says why a
 picture cannot be used. Start reading at `posts.py`, then `images.py`.
 """
 

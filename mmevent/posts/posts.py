@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import numbers
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmevent.exceptions import InputError
+from mmevent.posts.cells import encodes, without_surrogates
+from mmevent.posts.damage import check_undamaged
 from mmevent.posts.duplicates import duplicates
 from mmevent.posts.images import Images
 from mmevent.posts.records import (
@@ -24,7 +27,6 @@ from mmevent.posts.records import (
     to_frame,
 )
 from mmevent.posts.sources import Source
-from mmevent.posts.tables import without_surrogates
 
 __all__ = [
     "duplicate_groups",
@@ -67,7 +69,8 @@ def to_posts(
     ------
     InputError
         If the data are of another type, a post is not a mapping, a column is missing,
-        ids are missing or occur twice, or a cell has a type that cannot be used.
+        ids are missing, occur twice or lost digits in a spreadsheet, or a cell has a
+        type that cannot be used.
 
     See Also
     --------
@@ -80,9 +83,10 @@ def to_posts(
 
     An `images` cell may be missing (None, NaN, NA or an empty string), a path, several
     paths in one string with "|" between them, bytes, a ``PIL.Image``, a mapping with
-    ``"bytes"`` and ``"path"``, or a list of these. Paths in a list are not split: put a
-    path that contains "|" into a list. The images of a ``datasets.Dataset`` are taken
-    as they are stored, not decoded.
+    ``"bytes"`` and ``"path"``, or a list of these, in Python or as JSON in one
+    string. An integer is the name of a file. Paths in a list are not split: put a path
+    that contains "|" into a list. The images of a ``datasets.Dataset`` are taken as
+    they are stored, not decoded.
 
     The result can be passed to `to_posts` again and does not change.
 
@@ -104,6 +108,10 @@ def to_posts(
     if len(frame) or came:
         check_given(given, columns or {}, came)
     found = {name: column(frame, theirs) for name, theirs in given.items()}
+    for name in found.keys() - {"text", "images"}:
+        found[name] = _in_utf8(found[name])
+    for name in found.keys() & {"id", "author", "group"}:
+        check_undamaged(found[name], name)
 
     ids = _ids(found.get("id"), len(frame))
     empty = [None] * len(frame)
@@ -284,6 +292,17 @@ def _readable_time(value: Any) -> Any:
     return str(value) if isinstance(value, numbers.Number) else value
 
 
+def _in_utf8(given: pd.Series) -> pd.Series:
+    """Return a column without halves of surrogate pairs, which pandas cannot convert.
+
+    Images keep theirs: they stand for bytes of file names.
+    """
+    if given.dtype != object or encodes(values := given.tolist()):
+        return given
+    cells = [without_surrogates(v) if isinstance(v, str) else v for v in values]
+    return pd.Series(cells, given.index, dtype=object)
+
+
 def _ids(given: pd.Series | None, n_posts: int) -> Any:
     if given is None:
         return np.arange(n_posts)
@@ -345,9 +364,7 @@ def _text(cell: Any) -> str | None:
     if isinstance(cell, str):
         text = without_surrogates(str(cell))
     elif isinstance(cell, numbers.Number | np.bool_):
-        # A CSV column of digits with a gap was read as floats.
-        whole = isinstance(cell, float | np.floating) and cell.is_integer()
-        text = str(cell) if not whole else f"{cell:.0f}"
+        text = str(cell)
     else:
         raise TypeError(type(cell).__name__)
     return text if text.strip() else None
@@ -355,7 +372,10 @@ def _text(cell: Any) -> str | None:
 
 def _sources(cell: Any) -> list[Source]:
     if isinstance(cell, str):
-        return [part.strip() for part in cell.split("|") if part.strip()]
+        listed = _json_list(cell)
+        if listed is None:
+            return [part.strip() for part in cell.split("|") if part.strip()]
+        cell = listed
     if isinstance(cell, list | tuple) or (
         isinstance(cell, np.ndarray) and cell.ndim == 1
     ):
@@ -363,6 +383,17 @@ def _sources(cell: Any) -> list[Source]:
     else:
         found = [_source(cell)]
     return [source for source in found if source is not None]
+
+
+def _json_list(cell: str) -> list[Any] | None:
+    """Return the list that a cell holds as JSON, as `write_table` writes it."""
+    if not cell.startswith("["):
+        return None
+    try:
+        found = json.loads(cell)
+    except (ValueError, RecursionError):  # a path can begin with "["
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _source(item: Any) -> Source | None:
@@ -373,6 +404,8 @@ def _source(item: Any) -> Source | None:
         item, str | os.PathLike | bytes | bytearray | memoryview | Image.Image
     ):
         return item
+    if isinstance(item, int | np.integer) and not isinstance(item, bool):
+        return str(item)  # the name of a file in digits, which CSV reads as a number
     if isinstance(item, Mapping) and ("bytes" in item or "path" in item):
         content, path = item.get("bytes"), item.get("path")
         if content is None and (path is None or not str(path).strip()):

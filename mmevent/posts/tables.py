@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
-import codecs
-import json
-import math
+import gzip
 import os
-import re
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
-import numpy as np
 import pandas as pd
 
 from mmevent._common import replaced_file
-from mmevent.exceptions import InputError
+from mmevent.exceptions import InputError, StorageError
+from mmevent.posts.delimited import read_delimited, write_delimited
+from mmevent.posts.encodings import check_encoding, to_utf8
+from mmevent.posts.json_tables import (
+    read_json,
+    read_json_lines,
+    write_json,
+    write_json_lines,
+)
+from mmevent.posts.sheets import check_size, read_xlsx, write_xlsx
+from mmevent.posts.typed_tables import (
+    read_parquet,
+    read_spss,
+    read_stata,
+    write_parquet,
+    write_spss,
+    write_stata,
+)
 
-_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
-_DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?")
-_INT64 = range(-(2**63), 2**63)
+_TEXT: dict[str, Callable[[bytes], pd.DataFrame]] = {
+    ".csv": lambda data: read_delimited(data, b","),
+    ".tsv": lambda data: read_delimited(data, b"\t"),
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+}
+_WRITERS: dict[str, Callable[[pd.DataFrame, IO[bytes]], None]] = {
+    ".csv": lambda frame, stream: write_delimited(frame, stream, ","),
+    ".tsv": lambda frame, stream: write_delimited(frame, stream, "\t"),
+    ".jsonl": write_json_lines,
+    ".ndjson": write_json_lines,
+    ".json": write_json,
+    ".parquet": write_parquet,
+    ".xlsx": write_xlsx,
+    ".dta": write_stata,
+}
+_SUFFIXES = (*_TEXT, ".csv.gz", ".parquet", ".xlsx", ".dta", ".sav")
+_PROGRAMS = {
+    ".jsonl": "JSON Lines",
+    ".ndjson": "JSON Lines",
+    ".parquet": "Parquet",
+    ".xlsx": "a sheet of Excel",
+    ".dta": "Stata's .dta",
+    ".sav": "SPSS's .sav",
+}
 
 
-def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    r"""Read a table of posts from CSV, TSV, Parquet or JSON Lines.
+def read_table(
+    path: str | os.PathLike[str], *, encoding: str | None = None
+) -> pd.DataFrame:
+    r"""Read a table of posts from a file of text, Parquet, Excel, Stata or SPSS.
 
     No value is changed. In CSV only an empty cell is missing, so that the texts "NA",
     "None" and "null" stay texts. A CSV column becomes numbers (or True and False) only
@@ -34,19 +72,32 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     path : str or path
-        File that ends in .csv, .tsv, .parquet, .jsonl or .ndjson, in any case; text
-        is UTF-8, with or without a byte order mark. A CSV has a header line.
+        File that ends in .csv, .tsv, .jsonl, .ndjson, .json (an array of objects), one
+        of these with .gz after it, .parquet, .xlsx (its first sheet), .dta or .sav, in
+        any case. A CSV has a header line, and commas, semicolons or tabs between cells.
+    encoding : str, default=None
+        Encoding of a text file that is neither in UTF-8 nor begins with a byte order
+        mark, such as "cp1252" or "latin-1"; None refuses such a file.
 
     Returns
     -------
     pandas.DataFrame
-        One row per record, with a `RangeIndex` unless Parquet stores another index.
+        One row per record, with a `RangeIndex` unless Parquet stores another index
+        without a name. Names of columns have no spaces around them.
 
     Raises
     ------
     InputError
         If the file does not exist, is empty, has another suffix or encoding, or is
-        malformed.
+        malformed; if it cannot be told where a row ends; or if two columns have the
+        same name.
+    MissingPackageError
+        If .xlsx or .sav is read without the extra ``tables``.
+
+    Warns
+    -----
+    MmeventWarning
+        If a workbook has further sheets.
 
     See Also
     --------
@@ -58,7 +109,7 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     >>> from mmevent.posts import read_table
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "posts.csv")
-    ...     written = path.write_text("id,text,event\n007,None,1\n008,,0\n")
+    ...     written = path.write_text("id;text;event\n007;None;1\n008;;0\n")
     ...     posts = read_table(path)
     >>> posts["id"].tolist(), posts["event"].tolist()
     (['007', '008'], [1, 0])
@@ -66,52 +117,85 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     [False, True]
     """
     path = Path(path)
-    suffix = _suffix(path)
-    reader: Callable[[IO[bytes]], pd.DataFrame]
-    if suffix == ".parquet":
-        reader = _read_parquet
-    elif suffix in (".jsonl", ".ndjson"):
-        reader = _read_json_lines
-    else:
-        reader = _read_csv if suffix == ".csv" else _read_tsv
+    suffix, packed = _suffix(path)
+    check_encoding(encoding)
     try:
         with path.open("rb") as stream:
             if not os.fstat(stream.fileno()).st_size:
                 raise _empty(path)
-            return reader(stream)
-    except UnicodeDecodeError as error:
-        raise _wrong_encoding(path) from error
-    except (OSError, ValueError) as error:
+        frame = _read(path, suffix, packed, encoding)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         if isinstance(error, InputError):
             raise
-        raise _explain(path, error) from error
+        raise _explain(path, suffix, error) from error
+    frame.columns = _names(path, list(frame.columns))
+    return frame
+
+
+def _read(path: Path, suffix: str, packed: bool, encoding: str | None) -> pd.DataFrame:
+    if suffix == ".sav":
+        return read_spss(path, encoding)
+    if suffix not in _TEXT:
+        return {".parquet": read_parquet, ".xlsx": read_xlsx, ".dta": read_stata}[
+            suffix
+        ](path)
+    data = path.read_bytes()
+    data = to_utf8(gzip.decompress(data) if packed else data, str(path), encoding)
+    return _TEXT[suffix](data)
+
+
+def _names(path: Path, names: list[object]) -> pd.Index:
+    """Return the names of columns without spaces around them, each of which is one."""
+    stripped = [name.strip() if isinstance(name, str) else name for name in names]
+    for place, name in enumerate(stripped):
+        if name in stripped[:place]:
+            both = [
+                was for was, short in zip(names, stripped, strict=True) if short == name
+            ]
+            raise InputError(
+                f"{str(path)!r} has {len(both)} columns of the name {name!r}: expected "
+                f"each name once, without regard to spaces around it, and got "
+                f"{', '.join(map(repr, both))}. Rename or delete the others."
+            )
+    return pd.Index(stripped, dtype=object)
 
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table as CSV, TSV, Parquet or JSON Lines, completely or not at all.
+    """Write a table in the format of the path's suffix, completely or not at all.
 
     The table is written to a temporary file in the same folder, which then replaces
-    ``path``. The index is not written.
+    ``path``; where that is a link, the file that it leads to. The index is not written.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        The table. A missing cell is empty in CSV and null in JSON Lines.
+        The table. A missing cell is empty in CSV and null in JSON.
     path : str or path
-        File that ends in .csv, .tsv, .parquet, .jsonl or .ndjson. CSV has the line
-        ends of RFC 4180 (CR LF) and UTF-8 without a byte order mark. Cells are written
-        exactly, so that a spreadsheet may read a cell that begins with "=" as a
-        formula.
+        File that ends as in `read_table`. CSV has the line ends of RFC 4180 (CR LF) and
+        UTF-8 without a byte order mark. Cells are written exactly, so that a
+        spreadsheet may read a cell of a CSV that begins with "=" as a formula.
 
     Raises
     ------
     InputError
         If the suffix is another one, the folder does not exist, or the format cannot
         hold a column.
+    MissingPackageError
+        If .xlsx or .sav is written without the extra ``tables``.
+    StorageError
+        If the file cannot be written, such as on a full disk.
 
     See Also
     --------
     read_table : Read a table.
+
+    Notes
+    -----
+    In CSV, TSV, .xlsx, .dta and .sav, a list of texts is written with "|" between
+    them, as `to_posts` reads images, and other lists and mappings as JSON. Half of a
+    surrogate pair, which UTF-8 cannot hold, is written as U+FFFD. Integers that a
+    format has no exact type for are written as text: over 64 bits in Parquet, over 15
+    digits in .xlsx, over 2**53 in .dta and .sav.
 
     Examples
     --------
@@ -125,60 +209,75 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     [0.1]
     """
     path = check_table_path(path)
-    suffix = _suffix(path)
-    with replaced_file(path) as temporary, temporary.open("xb") as stream:
-        if suffix == ".parquet":
-            _write_parquet(frame, stream)
-        elif suffix in (".jsonl", ".ndjson"):
-            _write_json_lines(frame, stream)
-        else:
-            frame.to_csv(
-                stream,
-                index=False,
-                sep="\t" if suffix == ".tsv" else ",",
-                encoding="utf-8",
-                # With "\n" alone, Python < 3.13 leaves a cell with "\r" unquoted.
-                lineterminator="\r\n",
-            )
+    suffix, packed = _suffix(path)
+    try:
+        names = [str(name) for name in frame.columns]
+        if len(set(names)) < len(names):
+            raise ValueError("two columns of the same name.")
+        with replaced_file(path) as temporary:
+            _write(frame, temporary, suffix, packed)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"the table does not fit into {_PROGRAMS.get(suffix, suffix)}: expected "
+            "columns of one type each, with distinct names, and cells of text, finite "
+            f"numbers, dates or lists of these, and got: {error} Rename or change the "
+            "column, or write another format: .jsonl and .parquet hold most."
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"{str(path)!r} cannot be written: expected a place with room that you may "
+            f"write to, and got {error.strerror or error}. Nothing was left behind. "
+            f"Free some room, or write elsewhere."
+        ) from error
 
 
-def check_table_path(path: str | os.PathLike[str]) -> Path:
+def _write(frame: pd.DataFrame, path: Path, suffix: str, packed: bool) -> None:
+    if suffix == ".sav":
+        return write_spss(frame, path)
+    with path.open("wb") as stream:
+        if not packed:
+            return _WRITERS[suffix](frame, stream)
+        # Neither name nor time in the header: the same table gives the same bytes.
+        with gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packing:
+            return _WRITERS[suffix](frame, cast("IO[bytes]", packing))
+
+
+def check_table_path(path: str | os.PathLike[str], n_rows: int = 0) -> Path:
     """Validate that a table can be written to a path; call it before long work."""
     path = Path(path)
-    _suffix(path)
+    suffix, _ = _suffix(path)
     if path.is_dir():
         raise InputError(
             f"{str(path)!r} is a folder: expected the name of a file to write a table "
             "to. Add a file name, such as predictions.csv."
         )
-    if not path.parent.is_dir():
+    if not path.resolve().parent.is_dir():
         raise InputError(
             f"the folder {str(path.parent)!r} does not exist: expected an existing "
             f"folder for {path.name!r}. Create it, or write elsewhere."
         )
+    if suffix == ".xlsx":
+        try:
+            check_size(n_rows)
+        except ValueError as error:
+            raise InputError(
+                f"{str(path)!r} cannot hold the table: {error} Write .csv or .parquet."
+            ) from error
     return path
 
 
-def without_surrogates(text: str) -> str:
-    """Return the text with U+FFFD for halves of surrogate pairs, which UTF-8 lacks.
-
-    Posts that were cut within an emoji have such halves, escaped in JSON.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _suffix(path: Path) -> str:
+def _suffix(path: Path) -> tuple[str, bool]:
+    """Return the suffix that names the kind of table, and whether it is packed."""
     suffix = path.suffix.lower()
+    inner = Path(path.stem).suffix.lower()
+    if suffix == ".gz" and inner in _TEXT:
+        return inner, True
     if suffix not in _SUFFIXES:
         raise InputError(
             f"{str(path)!r} has no suffix that names a kind of table: expected one of "
             f"{', '.join(_SUFFIXES)}, and got {path.suffix!r}. Rename or convert it."
         )
-    return suffix
+    return suffix, False
 
 
 def _empty(path: Path) -> InputError:
@@ -188,7 +287,7 @@ def _empty(path: Path) -> InputError:
     )
 
 
-def _explain(path: Path, error: Exception) -> InputError:
+def _explain(path: Path, suffix: str, error: Exception) -> InputError:
     if isinstance(error, pd.errors.EmptyDataError):
         return _empty(path)
     if isinstance(error, FileNotFoundError):
@@ -202,208 +301,7 @@ def _explain(path: Path, error: Exception) -> InputError:
             f"got {error.strerror!r}. Check that it is a file that you may read."
         )
     return InputError(
-        f"{str(path)!r} is not well formed: expected {path.suffix.lower()[1:]} "
-        f"content, and got: {str(error).strip()} Repair the file, or write it again "
-        "from the program that made it."
+        f"{str(path)!r} is not well formed: expected {suffix[1:]} content, and got: "
+        f"{str(error).strip()} Repair the file, or write it again from the program "
+        "that made it."
     )
-
-
-def _wrong_encoding(path: Path) -> InputError:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    position = 0
-    with path.open("rb") as stream:
-        while True:
-            chunk = stream.read(1 << 20)
-            pending = len(decoder.getstate()[0])
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                position += error.start - pending
-                break
-            if not chunk:
-                break
-            position += len(chunk)
-        stream.seek(position)
-        byte = stream.read(1)
-    return InputError(
-        f"{str(path)!r} is in another encoding: expected UTF-8, and got 0x{byte.hex()} "
-        f"at byte {position} (counted from 0), which is not UTF-8. Re-save the file as "
-        'UTF-8 (in Excel: "CSV UTF-8").'
-    )
-
-
-def _read_tsv(stream: IO[bytes]) -> pd.DataFrame:
-    return _read_csv(stream, separator="\t")
-
-
-def _read_csv(stream: IO[bytes], separator: str = ",") -> pd.DataFrame:
-    # pandas before 3 cuts a cell at a NUL without a warning.
-    for text in codecs.iterdecode(iter(lambda: stream.read(1 << 20), b""), "utf-8"):
-        if "\0" in text:
-            raise ValueError("a NUL character, as in UTF-16; re-save it as UTF-8.")
-    stream.seek(0)
-    frame = pd.read_csv(
-        stream,
-        sep=separator,
-        dtype=str,
-        keep_default_na=False,
-        na_values=[""],
-        encoding="utf-8-sig",
-        compression=None,
-    )
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError("rows that have more cells than the header has names.")
-    return pd.DataFrame({name: _exact_numbers(frame[name]) for name in frame})
-
-
-def _exact_numbers(cells: pd.Series) -> pd.Series:
-    """Return the column as numbers or booleans if that changes no value."""
-    known = cells.dropna()
-    if not len(known):
-        return cells
-    for convert in (_exact_int, _exact_float, _exact_bool):
-        if convert(known.iloc[0]) is None:
-            continue
-        values = [convert(cell) for cell in known]
-        if all(value is not None for value in values):
-            full = pd.Series(None, index=cells.index, dtype=object)
-            full[known.index] = values
-            return _tidy(full.tolist())
-    return cells
-
-
-def _exact_int(cell: str) -> int | None:
-    if not _INTEGER.fullmatch(cell):
-        return None
-    value = int(cell)
-    return value if str(value) == cell and value in _INT64 else None
-
-
-def _exact_float(cell: str) -> float | None:
-    if not _DECIMAL.fullmatch(cell):
-        return None
-    value = float(cell)
-    return value if repr(value) == cell else None
-
-
-def _exact_bool(cell: str) -> bool | None:
-    return {"True": True, "False": False}.get(cell)
-
-
-def _tidy(values: list[Any]) -> pd.Series:
-    """Return a column of the narrowest dtype that keeps every value exact."""
-    known = [value for value in values if value is not None]
-    kinds = {type(value) for value in known}
-    missing = len(known) < len(values)
-    if kinds == {int} and all(value in _INT64 for value in known):
-        return pd.Series(values, dtype="Int64" if missing else np.int64)
-    if kinds == {bool}:
-        return pd.Series(values, dtype="boolean" if missing else np.bool_)
-    # An integer up to 2**53 is exact as a float.
-    if float in kinds and all(
-        type(value) is float or (type(value) is int and abs(value) <= 2**53)
-        for value in known
-    ):
-        return pd.Series(values, dtype=np.float64)
-    return pd.Series(values, dtype=object)
-
-
-def _read_parquet(stream: IO[bytes]) -> pd.DataFrame:
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(stream)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(error) from error
-    # Integers with missing values would become floats, which cut long ids.
-    return table.to_pandas(integer_object_nulls=True)
-
-
-def _read_json_lines(stream: IO[bytes]) -> pd.DataFrame:
-    records: list[Mapping[str, Any]] = []
-    for number, line in enumerate(stream, start=1):
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        if not text.strip():
-            continue
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"line {number}, which is not JSON ({error}).") from error
-        if not isinstance(record, dict):
-            raise ValueError(
-                f"line {number}, which is a JSON {type(record).__name__} where each "
-                "line is one object, {...}."
-            )
-        records.append(record)
-    if not records:
-        raise pd.errors.EmptyDataError
-    names = dict.fromkeys(name for record in records for name in record)
-    return pd.DataFrame(
-        {
-            without_surrogates(name): _tidy(
-                [_clean(record.get(name)) for record in records]
-            )
-            for name in names
-        }
-    )
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_surrogates(value)
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
-
-
-def _write_parquet(frame: pd.DataFrame, stream: IO[bytes]) -> None:
-    import pyarrow
-
-    try:
-        frame.to_parquet(stream, engine="pyarrow", index=False)
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise InputError(
-            "the table does not fit into Parquet: expected columns of one type each, "
-            f"with distinct names that are str, and got: {error} Make each column one "
-            "type, or write .csv or .jsonl."
-        ) from error
-
-
-def _write_json_lines(frame: pd.DataFrame, stream: IO[bytes]) -> None:
-    names = [str(name) for name in frame.columns]
-    try:
-        if len(set(names)) < len(names):
-            raise ValueError("two columns of the same name.")
-        columns = [frame.iloc[:, place].tolist() for place in range(len(names))]
-        for cells in zip(*columns, strict=True):
-            record = dict(zip(names, map(_plain, cells), strict=True))
-            line = json.dumps(
-                record, ensure_ascii=False, allow_nan=False, default=_as_text
-            )
-            stream.write(line.encode() + b"\n")
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the table does not fit into JSON Lines: expected columns with distinct "
-            f"names, and cells of text, finite numbers, dates or lists of these, and "
-            f"got: {error} Rename or change the column."
-        ) from error
-
-
-def _as_text(value: Any) -> str:
-    """Return a date, a path or the like as text."""
-    if isinstance(value, (bytes, bytearray, set, frozenset)):
-        raise TypeError(f"{type(value).__name__} in a cell.")
-    return str(value)
-
-
-def _plain(value: Any) -> Any:
-    """Return the cell as a JSON value."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return None if pd.isna(value) else value

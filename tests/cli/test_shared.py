@@ -88,3 +88,21 @@ def test_a_device_reaches_the_encoder_of_a_fit_to_come(tiny_text_model: str) -> 
     detector.text = branch
     shared.set_runtime(detector, {"device": "cpu", "batch_size": 3})
     assert (branch.encoder.device, branch.encoder.batch_size) == ("cpu", 3)
+
+
+def test_encoding_is_that_of_tables_that_are_not_in_utf_8(
+    done: Any, refused: Any, tmp_path: Path
+) -> None:
+    coded, plain = tmp_path / "coded.csv", tmp_path / "plain.csv"
+    text = "id,coder,label\n1,Íñigo,1\n1,Ana,1\n2,Íñigo,0\n2,Ana,0\n"
+    coded.write_text(text, encoding="cp1252")
+    plain.write_text(text, encoding="utf-8")
+    wanted = ("--label", "label", "--coder", "coder")
+    said = refused("agreement", coded, *wanted)
+    assert "in line 2" in said
+    assert "--encoding" in said
+    said = refused("agreement", coded, *wanted, "--encoding", "utf-9")
+    assert "'utf-9' is not known" in said
+    for path in (coded, plain):
+        said = done("agreement", path, *wanted, "--encoding", "cp1252")
+        assert "Íñigo" in said.stdout

@@ -106,6 +106,11 @@ def test_a_folder_that_fills_meanwhile_is_left_alone(
             id="disk-full",
         ),
         pytest.param(
+            Exception("I/O error: No space left on device (os error 28)"),
+            StorageError,
+            id="disk-full-in-Rust",
+        ),
+        pytest.param(
             PermissionError(13, "Permission denied"), ModelFolderError, id="no"
         ),
         pytest.param(KeyboardInterrupt(), KeyboardInterrupt, id="interrupted"),

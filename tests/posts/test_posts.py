@@ -207,11 +207,26 @@ class TestImageCells:
         assert images_of(cell) == expected
 
     @pytest.mark.parametrize(
+        ("cell", "expected"),
+        [
+            (1001, ["1001"]),
+            ([1001, np.int64(7)], ["1001", "7"]),
+            ('["a|b.jpg", "c.jpg"]', ["a|b.jpg", "c.jpg"]),
+            ("[1].jpg", ["[1].jpg"]),
+            ("[]", []),
+        ],
+    )
+    def test_digits_and_lists_that_tables_of_text_hold(
+        self, cell: Any, expected: list[str]
+    ) -> None:
+        assert images_of(cell) == expected
+
+    @pytest.mark.parametrize(
         ("cell", "kind"),
         [
-            (5, "int"),
+            (True, "bool"),
             (1.5, "float"),
-            (["a", 5], "int"),
+            (["a", 5.0], "float"),
             ([["a"]], "list"),
             ({"url": "a"}, "dict"),
             ({"bytes": "text", "path": None}, "dict"),
@@ -241,7 +256,7 @@ class TestTextCells:
             (pd.NA, None),
             (123, "123"),
             (np.int64(2**60 + 1), str(2**60 + 1)),
-            (7.0, "7"),
+            (7.0, "7.0"),
             (np.float32(1.5), "1.5"),
             (Decimal("1.50"), "1.50"),
             (True, "True"),
