@@ -35,13 +35,16 @@ def check_undamaged(values: pd.Series, name: str) -> None:
     >>> from mmevent.posts.damage import check_undamaged
     >>> check_undamaged(pd.Series(["1600000000000004419"]), "id")
     """
-    if values.dtype.kind in "iu" and not (values.abs() >= 10**_KEPT).any():
-        return
-    texts = [str(value) for value in values if not isinstance(value, bool)]
-    damaged = [text for text in texts if _SCIENTIFIC.fullmatch(text)]
-    long = {text for text in texts if _LONG.fullmatch(text)}
-    if not damaged and len(long) > 1 and not any(t[_KEPT:].strip("0") for t in long):
-        damaged = [text for text in texts if text in long]
+    if values.dtype.kind in "iu":
+        digits = values[values >= 10**_KEPT]
+        if not len(digits) or (digits % 10 != 0).any():
+            return
+    texts = [str(value) for value in values]
+    damaged = [text for text in texts if "+" in text and _SCIENTIFIC.fullmatch(text)]
+    if not damaged and not any(text[-1:] != "0" and _is_long(text) for text in texts):
+        long = [text for text in texts if _is_long(text)]
+        zeros = not any(text[_KEPT:].strip("0") for text in long)
+        damaged = long if zeros and len(set(long)) > 1 else []
     if damaged:
         raise InputError(
             f"{name} of {len(damaged)} of {len(texts)} posts was damaged by a "
@@ -50,3 +53,7 @@ def check_undamaged(values: pd.Series, name: str) -> None:
             f"as it was before the spreadsheet opened it; there, import the column as "
             f"text."
         )
+
+
+def _is_long(text: str) -> bool:
+    return len(text) > _KEPT and bool(_LONG.fullmatch(text))
