@@ -154,9 +154,9 @@ def as_html(
     with pd.option_context("display.precision", 3):
         for title, frame in tables:
             top = f"<h4>{html.escape(title)}</h4>" if title else ""
+            shown = frame.map(_cut).rename(index=_cut).to_html()
             style = "overflow-x: auto; white-space: nowrap"
-            table = frame.map(_cut).rename(index=_cut).to_html()
-            parts.append(f'{top}<div style="{style}">{table}</div>')
+            parts.append(f'{top}<div style="{style}">{shown}</div>')
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return "\n".join([*parts, f"<ul>{items}</ul>" if items else ""])
 
