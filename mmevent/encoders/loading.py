@@ -77,6 +77,12 @@ def load_model(
     if expected is None:
         check_device(dtype, place)
     else:
+        if "config" not in expected:
+            raise ModelUnavailableError(
+                f"The settings of the model {name!r} are not known: expected the "
+                f"configuration that it was fitted with, which an earlier version of "
+                f"mmevent did not save. Fit again."
+            )
         dtype = expected["dtype"]
     folder = find_folder(name, kind.files)
     where: Hashable = os.fspath(name)

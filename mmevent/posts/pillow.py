@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +31,9 @@ _SETTINGS: tuple[tuple[Any, str, Any], ...] = (
     (TiffImagePlugin, "READ_LIBTIFF", False),
 )
 
+# What `warnings.filterwarnings("ignore", module=...)` inserts, but for the cost.
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
 
 @shared_context
 def own_settings() -> Iterator[None]:
@@ -45,13 +49,13 @@ def own_settings() -> Iterator[None]:
         if before != wanted:
             setattr(module, name, wanted)
             changed.append((module, name, wanted, before))
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    added = warnings.filters[0]
+    filters: list[Any] = warnings.filters  # type: ignore[assignment]
+    filters.insert(0, _QUIET)
     try:
         yield
     finally:
-        if added in warnings.filters:
-            warnings.filters.remove(added)  # type: ignore[attr-defined]
+        if _QUIET in filters:
+            filters.remove(_QUIET)
         for module, name, wanted, before in changed:
             if getattr(module, name) == wanted:
                 setattr(module, name, before)

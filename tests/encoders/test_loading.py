@@ -351,3 +351,10 @@ def test_a_trained_model_has_all_of_its_own(tiny_text_model: str) -> None:
     for part in ("tokenizer", "lock", "network"):
         assert getattr(other, part) is not getattr(model, part)
     assert other.identity == model.identity
+
+
+def test_a_spec_of_an_earlier_version_is_refused(tiny_text_model: str) -> None:
+    spec = dict(load_model(TextModel, tiny_text_model).spec)
+    del spec["config"]
+    with pytest.raises(ModelUnavailableError, match="earlier version .* Fit again"):
+        load_model(TextModel, tiny_text_model, expected=spec)
