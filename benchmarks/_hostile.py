@@ -176,9 +176,9 @@ def attack_with_folder(material: Path, work: Path, rng: np.random.Generator) -> 
     """Load a model folder that was changed, and let it judge and be evaluated."""
     folder = work / "model"
     shutil.copytree(material / f"model-{rng.integers(len(_HEADS))}", folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     way = _WAYS[rng.integers(len(_WAYS))]
     for _ in range(int(rng.integers(1, 4))):
+        files = _files(folder)
         way(files[rng.integers(len(files))], rng)
     if rng.random() < 0.95:
         _seal(folder)
@@ -202,13 +202,19 @@ def _posts(material: Path) -> pd.DataFrame:
     return posts
 
 
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a folder; what a link leads to is not opened here."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
+    )
+
+
 def _seal(folder: Path) -> None:
-    files = (path for path in folder.rglob("*") if path.is_file())
     hashes = {
         path.relative_to(folder).as_posix(): hashlib.sha256(
             path.read_bytes() if path.stat().st_size < 10**8 else b""
         ).hexdigest()
-        for path in files
+        for path in _files(folder)
         if path.name != "manifest.json"
     }
     (folder / "manifest.json").write_text(json.dumps(hashes))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import _common, make_page
+from benchmarks import _common, attacks, make_page
 from benchmarks._branches import OutOfFold, tables, words
 from mmevent.synthetic.posts import make_posts
 
@@ -154,3 +154,23 @@ def test_data_and_models_are_found_by_their_variables(
     assert _common.model_folder("posts") == tmp_path / "posts"
     with pytest.raises(SystemExit, match="no folder .*Set MMEVENT_DATA to the folder"):
         _common.data_folder("absent")
+
+
+def test_attacks_are_counted_by_how_they_end_and_what_they_did() -> None:
+    trial = {"error": "", "seen": [], "seconds": 0.5}
+    found = {
+        "pictures": [trial | {"outcome": "refused"}, trial | {"outcome": "hang"}],
+        "folders": [
+            trial | {"outcome": "used", "seen": ["file outside: /x", "code: exec"]},
+        ],
+    }
+    (table,) = attacks.tables(found)
+    assert table["rows"] == [
+        ["pictures", 2, 1, 0, 0, 0, 1, 0, 0, 0, 0.5],
+        ["folders", 1, 0, 1, 0, 0, 0, 1, 1, 0, 0.5],
+    ]
+    assert len(table["columns"]) == len(table["rows"][0])
+    assert [line.split(":")[0] for line in attacks._said(found)] == [
+        "pictures 1",
+        "folders 0",
+    ]

@@ -288,6 +288,6 @@ def test_storage_and_its_password_are_not_saved(coded: Coded, tmp_path: Path) ->
 def test_facts_that_do_not_fit_are_refused(facts: dict[str, Any], folder: Path) -> None:
     change_json(folder / "detector.json", **facts)
     seal(folder)
-    words = "does not fit together|cannot be read|names the encoder"
+    words = "does not fit together|cannot be read|names the encoder|json gives"
     with pytest.raises(ModelFolderError, match=words):
         load(folder)
