@@ -12,6 +12,7 @@ import click
 
 from mmevent._common import replaced_file
 from mmevent.cli.shared import show_bars
+from mmevent.cli.words import in_words
 from mmevent.exceptions import InputError, MmeventError, MmeventWarning, RunError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class OneLineGroup(click.Group):
         except Exception as error:
             if (code := exit_code(error)) is None:
                 raise
-            _complain(self._message(error))
+            _complain(in_words(self._message(error)))
         sys.exit(code if isinstance(code, int) else 0)
 
     def _message(self, error: Exception) -> str:
@@ -97,7 +98,7 @@ def clean_warnings() -> Iterator[None]:
     shown = set()
 
     def show(message: Warning | str, *args: object, **kwargs: object) -> None:
-        line = " ".join(str(message).split())
+        line = in_words(" ".join(str(message).split()))
         if line not in shown:
             shown.add(line)
             click.echo(f"Warning: {line}", err=True)

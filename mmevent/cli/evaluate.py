@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmevent.cli import shared
+from mmevent.cli import pictures, shared
 from mmevent.cli.console import (
     Session,
     check_apart,
@@ -74,6 +74,7 @@ OPTIONS = [
     shared.ID,
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
+    pictures.TEXT_ONLY,
     shared.JSON,
     click.option(
         "--errors",
@@ -123,6 +124,9 @@ def evaluate(
         shared.set_runtime(detector, options)
         frame = session.read(posts)
         y = _labels(detector, frame, posts, options)
+        pictures.place_images(detector, folder, posts, options)
+        if options["allow_text_only"]:
+            frame = pictures.without_images(detector, frame)
         stage1 = shared.stage1_labels(posts, frame, options)
         figures = mmevent.evaluate(
             detector,
@@ -155,6 +159,8 @@ def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse options that would do nothing."""
     if options["drop_seen"] and not options["held_out"]:
         shared.refuse("--drop-seen needs --held-out.")
+    if options["allow_text_only"] and not options["held_out"]:
+        shared.refuse("--allow-text-only needs --held-out.")
     if options["held_out"] and options["stage1_label"] is not None:
         shared.refuse("--stage1-label does nothing with --held-out.")
     chosen = click.get_current_context().get_parameter_source("seeds")
@@ -188,7 +194,7 @@ def _check_files(options: dict[str, Any], folder: Path, posts: Path) -> None:
 def _labels(
     detector: EventDetector, frame: pd.DataFrame, posts: Path, options: dict[str, Any]
 ) -> pd.Series:
-    """Return the labels, and tell the detector the columns and the image folder."""
+    """Return the labels, and tell the detector the columns."""
     label = options["label"] or detector.label_name_
     if label is None:
         raise InputError(
@@ -203,9 +209,8 @@ def _labels(
         frame,
         options,
         detector.columns,
-        optional=("group", "created_at") if options["held_out"] else (),
+        optional=pictures.not_needed(detector, options) if options["held_out"] else (),
     )
-    shared.place_images(detector, posts, options)
     return frame[label]
 
 

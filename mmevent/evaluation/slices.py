@@ -11,6 +11,7 @@ import pandas as pd
 
 from mmevent.evaluation.metrics import SMALL, Counts, Interval, Resampling
 from mmevent.exceptions import InputError
+from mmevent.posts.naming import meant
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import column, listed, to_frame
 
@@ -83,7 +84,8 @@ def check_by(posts: Any, by: Sequence[str]) -> None:
     if missing:
         raise InputError(
             f"by={list(by)!r} names columns that posts do not have: expected some "
-            f"of {listed(came)}, got {listed(missing)}. Correct the names."
+            f"of {listed(came)}, got {listed(missing)}.{meant(missing[0], came)} "
+            f"Correct the names."
         )
 
 

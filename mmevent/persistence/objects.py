@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from mmevent._walk import LEAVES, TRAINED, walk
 from mmevent.exceptions import ModelFolderError
+from mmevent.persistence.sparse import SPARSE_TYPES, drop_tree, restore
 
 # Types that a folder may name besides the estimators, arrays and plain values that
 # skops trusts itself. Building one runs no other code. A type is never trusted because
@@ -48,6 +49,7 @@ TRUSTED = [
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    *SPARSE_TYPES,  # their arrays are checked, see sparse.py
     "sklearn.tree._tree.Tree",  # the places that it points to are checked below
     "sklearn.utils._bunch.Bunch",
     *(
@@ -216,6 +218,7 @@ def _simplify(value: Any) -> None:
     for part in walk(value):
         attributes = getattr(part, "__dict__", {})
         attributes.pop(TRAINED, None)  # the encoder is saved by itself
+        drop_tree(part)
         for name, attribute in attributes.items():
             if isinstance(attribute, os.PathLike):
                 attributes[name] = os.fspath(attribute)
@@ -240,6 +243,7 @@ def _restore(value: Any) -> None:
                 for name, alias in attributes[_REQUESTS][method].items():
                     getattr(request, method).add_request(param=name, alias=alias)
             attributes[_REQUESTS] = request
+        restore(part)
         if isinstance(part, BaseDecisionTree):
             _check_tree(part)
         if isinstance(part, (BaseForest, BaseGradientBoosting)):

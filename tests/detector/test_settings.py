@@ -121,7 +121,7 @@ def test_a_random_state_is_a_seed_or_a_generator(
 
 def test_strings_need_a_positive_class(settings: dict[str, Any], data: Data) -> None:
     posts, y = data
-    with pytest.raises(InputError, match="cannot be told from y.*Pass pos_label='yes'"):
+    with pytest.raises(InputError, match="cannot be told from y.*pass pos_label='yes'"):
         EventDetector(**settings).fit(posts, np.array(["no", "yes"])[y])
 
 
@@ -298,7 +298,7 @@ def test_reading_takes_the_present_parameters(
 ) -> None:
     detector = EventDetector(**settings, columns={"text": "tweet"}, image_root=tmp_path)
     theirs = pd.DataFrame({"tweet": ["a"], "images": ["gone.png"]})
-    prepared = Reading.of(detector).read(theirs)
+    prepared = Reading.of(detector).read(theirs, {})
     assert prepared.posts["text"].tolist() == ["a"]
     assert prepared.images.statuses.tolist() == ["missing file"]
     own = Reading.of(detector).read_own(prepared.posts)
