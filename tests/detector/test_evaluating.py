@@ -370,14 +370,14 @@ def test_unusable_images_are_noted_by_reason(
 
 
 def test_held_out_posts_without_a_usable_image_are_refused(
-    fitted: EventDetector,
+    detector: EventDetector,
 ) -> None:
     posts, y = new_posts()
     for source, reason in ((b"broken", "unsupported"), ("gone.png", "missing file")):
         broken = posts.assign(images=[[source]] * len(posts))
         message = rf"none of the 40 images can be used \(40 {reason}\): expected one"
         with pytest.raises(InputError, match=message):
-            evaluate(fitted, broken, y, held_out=True)
+            evaluate(detector, broken, y, held_out=True)
 
 
 # Slices, and another prevalence
