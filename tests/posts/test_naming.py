@@ -19,7 +19,7 @@ from mmevent.posts.naming import meant, near_columns
         ("images", ["entities.media.media_url"], ["entities.media.media_url"]),
         ("images", ["Photos", "attachments", "media_keys"], ["Photos", "attachments"]),
         ("negative", ["Negative", "positive"], ["Negative"]),
-        ("negativ", ["negative", "text"], ["negative"]),
+        ("captions", ["caption", "text"], ["caption"]),
         ("author id", ["author_id"], ["author_id"]),
         (3, ["a", 4], []),
         ("text", [], []),
