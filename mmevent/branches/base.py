@@ -27,6 +27,7 @@ from mmevent.encoders.cache import shared_memo
 from mmevent.encoders.model import Encoded, finite_rows, select
 from mmevent.encoders.runtime import FLOAT32
 from mmevent.exceptions import InputError
+from mmevent.posts.alignment import aligned
 
 if TYPE_CHECKING:
     from typing import Self
@@ -130,8 +131,9 @@ class EncodedClassifier(ClassifierMixin, BaseEstimator, ABC):
     ) -> None:
         encoder = self._checked_encoder()
         items, keys = self._read(X)
-        labels = checked_labels(y, len(items))
-        group = per_row("groups", groups, len(items))
+        labels = checked_labels(aligned(y, X, "y"), len(items))
+        group = per_row("groups", aligned(groups, X, "groups"), len(items))
+        weight = aligned(weight, X, "sample_weight")
         weights = checked_weights(weight, len(items))
         counts = np.ones(len(items), bool) if weights is None else weights > 0
         self._forget()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
@@ -146,6 +147,24 @@ def _routing(branch: Any) -> Any:
         return get_routing_for_object(branch)
     except NotImplementedError:
         return get_routing_for_object(None)
+
+
+def gives_probabilities(branch: Any) -> bool:
+    """Whether a branch, once fitted, has `predict_proba`, as far as it can be told.
+
+    A stacking ensemble has none before the fit: it does not know yet that its default
+    final estimator will have one.
+    """
+    if not hasattr(branch, "fit"):
+        return False
+    if isinstance(branch, StackingClassifier):
+        last = branch.final_estimator
+        return last is None or gives_probabilities(last)
+    if isinstance(branch, Pipeline):
+        return gives_probabilities(branch.steps[-1][1])
+    if isinstance(branch, (GridSearchCV, RandomizedSearchCV)):
+        return gives_probabilities(branch.estimator)
+    return hasattr(branch, "predict_proba")
 
 
 def is_frozen_whole(branch: Any) -> bool:

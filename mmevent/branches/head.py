@@ -114,8 +114,7 @@ def _factors(weights: Mapping[Any, float], classes: NDArray[Any]) -> NDArray[Any
     if not usable or (strangers and not set(known) <= set(weights)):
         raise InputError(
             f"`class_weight` must map labels to finite weights of 0 or more; got "
-            f"{dict(weights)!r} for the labels {known}. Name these labels; in a "
-            f"detector they are 1 for an event and 0 for another post."
+            f"{dict(weights)!r} for the labels {known}. Name these labels."
         )
     return factors.astype(np.float64)
 

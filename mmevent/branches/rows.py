@@ -9,6 +9,7 @@ import numpy as np
 
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
+from mmevent.posts.labels import check_scalars, check_spelling, to_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def per_row(name: str, values: Any, n: int) -> NDArray[Any] | None:
     """Return values as an array, one for each of `n` rows."""
     if values is None:
         return None
-    array = np.asarray(values)
+    array = to_array(values)
     if array.shape != (n,):
         msg = (
             f"`{name}` must have one value a row, shape ({n},); got shape "
@@ -71,6 +72,7 @@ def checked_labels(y: Any, n: int) -> NDArray[Any]:
 
     labels = per_row("y", y if y is not None else [], n)
     assert labels is not None
+    check_scalars(labels, "y")
     missing = np.flatnonzero(pd.isna(labels))
     if len(missing):
         msg = (
@@ -79,7 +81,9 @@ def checked_labels(y: Any, n: int) -> NDArray[Any]:
         )
         raise InputError(msg)
     if labels.dtype == object and len({type(label) for label in labels}) == 1:
-        return np.array(labels.tolist())
+        labels = np.array(labels.tolist())
+    if labels.dtype.kind == "U":
+        check_spelling(np.unique(labels))
     return labels
 
 

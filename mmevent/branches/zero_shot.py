@@ -16,6 +16,7 @@ from mmevent.branches.prompts import PromptHead, check_lengths, text_features
 from mmevent.encoders.clip import DEFAULT_CLIP_MODEL, ClipEncoder
 from mmevent.encoders.views import read_images
 from mmevent.exceptions import InputError, MmeventWarning
+from mmevent.posts.alignment import aligned
 from mmevent.posts.labels import check_labels
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class ClipZeroShotClassifier(PictureClassifier):
         `ClipEncoder`, where weights, device, number format, cache and the like are set.
         The features of an image's views are averaged.
     pos_label : label or None, default=None
-        The label of an event. None for the greater of two numbers or booleans.
+        The label of an event. None for 1 or True, where labels are 0 and 1, or
+        booleans; other labels need it.
     verbose : bool, default=False
         Whether to show progress bars on the standard error.
 
@@ -190,6 +192,8 @@ class ClipZeroShotClassifier(PictureClassifier):
             self._forget()
             self._keep(encoder, self._uncalibrated(self._pin(encoder)))
             return self
+        y, groups = aligned(y, X, "y"), aligned(groups, X, "groups")
+        sample_weight = aligned(sample_weight, X, "sample_weight")
         images = read_images(X)
         if len(images):
             check_labels(y, len(images), self.pos_label)

@@ -16,6 +16,7 @@ import click
 from mmevent._common import replaced_file
 from mmevent._settings import own_settings
 from mmevent.cli.shared import named_encoding, show_bars
+from mmevent.cli.words import in_words
 from mmevent.exceptions import InputError, MmeventError, MmeventWarning, RunError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class OneLineGroup(click.Group):
                 sys.exit(0)
             if (code := exit_code(error)) is None:
                 raise
-            _complain(self._message(error))
+            _complain(in_words(self._message(error)))
         sys.exit(code if isinstance(code, int) else 0)
 
     def _message(self, error: Exception) -> str:
@@ -162,7 +163,7 @@ def _each_once() -> Iterator[None]:
     shown = set()
 
     def show_once(message: Warning | str, *args: object, **kwargs: object) -> None:
-        line = " ".join(str(message).split())
+        line = in_words(" ".join(str(message).split()))
         if line not in shown:
             shown.add(line)
             show(f"Warning: {line}", err=True)

@@ -71,7 +71,8 @@ def demo(n_posts: int, output: Path, quiet: bool) -> None:
         session.say(f"{n_posts:,} coded posts, made up: {coded}")
         frame = session.read(coded)
         detector = _new_detector(output, session.progress)
-        fit_and_save(detector, frame, frame["event"], model)
+        fit_and_save(detector, frame, frame["event"], model, table=coded)
+        detector.image_root = output
         audit = detector.audit(session.read(uncoded))
         show(f"\nPredictions of new posts, {uncoded}")
         show(audit_summary(audit, detector.pos_label_))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmevent.cli import shared
+from mmevent.cli import pictures, shared
 from mmevent.cli.console import (
     Session,
     check_apart,
@@ -78,6 +78,7 @@ OPTIONS = [
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
     shared.ENCODING,
+    pictures.TEXT_ONLY,
     shared.JSON,
     click.option(
         "--errors",
@@ -134,6 +135,9 @@ def evaluate(
         shared.set_runtime(detector, options)
         frame = session.read(posts)
         y = _labels(detector, frame, posts, options)
+        pictures.place_images(detector, folder, posts, options)
+        if options["allow_text_only"]:
+            frame = pictures.without_images(detector, frame)
         stage1 = shared.stage1_labels(posts, frame, options)
         figures = mmevent.evaluate(
             detector,
@@ -181,6 +185,8 @@ def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse options that would do nothing."""
     if options["drop_seen"] and not options["held_out"]:
         shared.refuse("--drop-seen needs --held-out.")
+    if options["allow_text_only"] and not options["held_out"]:
+        shared.refuse("--allow-text-only needs --held-out.")
     if options["held_out"] and options["stage1_label"] is not None:
         shared.refuse("--stage1-label does nothing with --held-out.")
     given = click.get_current_context().get_parameter_source
@@ -217,7 +223,7 @@ def _check_files(options: dict[str, Any], folder: Path, posts: Path) -> None:
 def _labels(
     detector: EventDetector, frame: pd.DataFrame, posts: Path, options: dict[str, Any]
 ) -> pd.Series:
-    """Return the labels, and tell the detector the columns and the image folder."""
+    """Return the labels, and tell the detector the columns."""
     label = options["label"] or detector.label_name_
     if label is None:
         raise InputError(
@@ -232,10 +238,9 @@ def _labels(
         frame,
         options,
         detector.columns,
-        optional=("group", "created_at") if options["held_out"] else (),
+        optional=pictures.not_needed(detector, options) if options["held_out"] else (),
     )
     shared.read_dates(posts, frame, detector.columns, options["date_format"])
-    shared.place_images(detector, posts, options)
     return frame[label]
 
 
@@ -263,7 +268,7 @@ def _write_plots(
     y: pd.Series,
     figures: Estimate,
     known: dict[str, Any],
-    options: dict[str, Any],
+    options: Mapping[str, Any],
     session: Session,
 ) -> None:
     from mmevent.persistence.folder import put_in_place

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmevent.cli import shared
+from mmevent.cli import pictures, shared
 from mmevent.cli.branches import MODELS, RUNTIME, check_models, new_branches
 from mmevent.cli.console import Session, show, start_session
 from mmevent.exceptions import InputError
@@ -38,7 +38,7 @@ _POSTS = [
     click.option(
         "--positive",
         metavar="VALUE",
-        help="The label of an event.  [default: the greater of two numbers, or True]",
+        help="The label of an event.  [default: 1 of 0 and 1, or True]",
     ),
     shared.GROUP,
 ]
@@ -56,6 +56,7 @@ _COLUMNS = [
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
     shared.ENCODING,
+    pictures.TEXT_ONLY,
 ]
 _RULE = [
     shared.whole_number("--cv", default=5, help="Number of folds that test."),
@@ -167,33 +168,65 @@ def fit(
         frame = session.read(posts)
         shared.check_column(posts, frame, options["label"], "--label")
         labels = frame[options["label"]]
-        positive = shared.find_label(labels, "--label", options["positive"])
-        _check_labels(labels, positive)
+        positive = _event_label(labels, options["positive"])
         columns = shared.name_columns(posts, frame, options)
         if options["forward_in_time"]:
             time = columns.get("created_at", "created_at")
             shared.check_column(posts, frame, time, "--created-at-column")
         shared.read_dates(posts, frame, columns, options["date_format"])
+        _look_ahead(frame, posts, options, columns)
         detector = _new_detector(posts, options, columns, positive, session)
         fit_and_save(
             detector,
             frame,
             labels,
             output,
+            table=posts,
             y_stage1=shared.stage1_labels(posts, frame, options),
             standalone=options["standalone"],
         )
         session.say(f"Model written to {output}")
+        if detector.image is not None and detector.image_root is None:
+            session.say(
+                "The images lie outside the folder of the table, and so their place is "
+                "not remembered: give --image-root to evaluate and predict too."
+            )
 
 
-def _check_labels(labels: pd.Series, positive: Any) -> None:
-    """Validate labels before any image is read; an error names their column."""
-    from mmevent.posts.labels import check_labels
+def _event_label(labels: pd.Series, wanted: str | None) -> Any:
+    """Validate labels before any image is read; return that of an event, if named."""
+    from mmevent.posts.labels import as_labels, check_labels
 
     try:
+        as_labels(labels, len(labels))
+        positive = shared.find_label(labels, wanted)
         check_labels(labels, len(labels), positive)
+        return positive
     except InputError as error:
         raise InputError(f"in the column {labels.name!r}, {error}") from error
+
+
+def _look_ahead(
+    frame: pd.DataFrame, posts: Path, options: dict[str, Any], columns: dict[str, Any]
+) -> None:
+    """Validate columns and images before a model is looked for.
+
+    With --allow-text-only, images of which none can be used are left out.
+    """
+    from mmevent.detector.settings import Reading
+
+    root, outside = _image_root(posts, options), options["allow_outside_root"]
+    reading = Reading(columns, root, outside, verbose=False)
+    if options["allow_text_only"] and options["image"] != "none":
+        if pictures.warn_of_text_only(reading, frame):
+            options["image"] = "none"
+    texts, images = options["text"] != "none", options["image"] != "none"
+    reading.read_for_fit(frame, texts=texts, images=images)
+
+
+def _image_root(posts: Path, options: Mapping[str, Any]) -> Path:
+    root: Path = options["image_root"] or posts.parent
+    return root
 
 
 def _new_detector(
@@ -211,7 +244,7 @@ def _new_detector(
         text=text,
         image=image,
         columns=columns,
-        image_root=options["image_root"] or posts.parent,
+        image_root=_image_root(posts, options),
         allow_outside_root=options["allow_outside_root"],
         cv=ForwardInTime(cv) if options["forward_in_time"] else cv,
         inner_cv=options["inner_cv"],
@@ -239,12 +272,18 @@ def fit_and_save(
     labels: pd.Series,
     folder: Path,
     *,
+    table: Path,
     y_stage1: pd.Series | None = None,
     standalone: bool = False,
 ) -> None:
-    """Fit a detector, write its model folder, and print its estimate and its rule."""
+    """Fit a detector, write its model folder, and print its estimate and its rule.
+
+    The model remembers the folder of the images as it is seen from that of the table.
+    """
     detector.fit(frame, labels, y_stage1=y_stage1)
     shared.show_bars(detector, False)
+    root = detector.image_root or table.parent
+    detector.image_root = pictures.folder_below(table, root)
     try:
         detector.save(folder, standalone=standalone)
     finally:  # a model that cannot be saved was fitted all the same

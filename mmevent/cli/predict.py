@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmevent.cli import shared
+from mmevent.cli import pictures, shared
 from mmevent.cli.console import check_apart, show, start_session
 from mmevent.exceptions import InputError
 
@@ -30,6 +30,7 @@ OPTIONS = [
     shared.IMAGE_ROOT,
     shared.OUTSIDE,
     shared.ENCODING,
+    pictures.TEXT_ONLY,
     click.option(
         "--policy",
         callback=shared.parse_policy,
@@ -94,9 +95,11 @@ def predict(
             frame,
             options,
             detector.columns,
-            optional=("group", "created_at", "place", "author"),
+            optional=pictures.not_needed(detector, options),
         )
-        shared.place_images(detector, posts, options)
+        pictures.place_images(detector, folder, posts, options)
+        if options["allow_text_only"]:
+            frame = pictures.without_images(detector, frame)
         _check_kept(posts, frame, options["keep"], detector.audit(frame[:0]))
         audit = detector.audit(frame, batch_size=_BATCH_SIZE)
         for name in options["keep"]:

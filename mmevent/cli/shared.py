@@ -292,21 +292,17 @@ def name_columns(
     columns = kept | given
     for name, value in columns.items():
         check_column(path, frame, value, COLUMN_OPTIONS.get(name, "--columns"))
-    if not any(columns.get(name, name) in frame for name in ("text", "images")):
-        raise InputError(
-            f"{str(path)!r} has neither a column 'text' nor 'images': expected at "
-            f"least one, and got {_listed(frame.columns)}. Name yours with "
-            f"--text-column and --images-column, or --columns text=...,images=...."
-        )
     return columns
 
 
 def check_column(path: Path, frame: pd.DataFrame, column: str, option: str) -> None:
     """Validate that the table has a column."""
+    from mmevent.posts.naming import meant
+
     if column not in frame:
         raise InputError(
             f"{str(path)!r} has no column {column!r}: expected it among "
-            f"{_listed(frame.columns)}. Correct {option}."
+            f"{_listed(frame.columns)}.{meant(column, frame)} Correct {option}."
         )
 
 
@@ -338,21 +334,14 @@ def stage1_labels(
     return frame[name]
 
 
-def find_label(labels: pd.Series, option: str, wanted: str | None) -> Any:
+def find_label(labels: pd.Series, wanted: str | None) -> Any:
     """Return the label that stands for an event, in the type of the column.
 
-    It is None where the greater of two numbers or booleans is to be taken.
+    It is None where the labels say it themselves, as 0 and 1 do.
     """
-    known = list(dict.fromkeys(labels.dropna().tolist()))
     if wanted is None:
-        if any(isinstance(value, str) for value in known) and len(known) == 2:
-            raise InputError(
-                f"{option} {labels.name} does not say which label is an event: "
-                f"expected two numbers, of which the greater is, and got "
-                f"{_listed(known)}. Add --positive {known[0]}, or --positive "
-                f"{known[1]}."
-            )
         return None
+    known = list(dict.fromkeys(labels.dropna().tolist()))
     for value in known:
         if str(value) == wanted or _same_number(value, wanted):
             return value
@@ -371,14 +360,6 @@ def _same_number(value: Any, wanted: str) -> bool:
 
 def _listed(values: Iterable[Any]) -> str:
     return ", ".join(map(repr, values)) or "none"
-
-
-def place_images(
-    detector: EventDetector, posts: Path, options: Mapping[str, Any]
-) -> None:
-    """Let image paths start from the table's folder, or from --image-root."""
-    detector.image_root = options["image_root"] or posts.parent
-    detector.allow_outside_root = options["allow_outside_root"]
 
 
 def show_bars(detector: EventDetector, shown: bool) -> None:

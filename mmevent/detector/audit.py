@@ -12,8 +12,10 @@ from mmevent._common import as_whole, warn_user
 from mmevent._settings import with_own_settings
 from mmevent._walk import walk
 from mmevent.branches.text import TextClassifier
+from mmevent.detector.fitted import NO_IMAGES
 from mmevent.encoders.cache import shared_memo
 from mmevent.exceptions import InputError, UnusableInputWarning
+from mmevent.posts.needed import check_needed
 from mmevent.posts.posts import to_posts
 from mmevent.rule.calibration import cases_of
 from mmevent.rule.fusion import applied_rule
@@ -21,6 +23,8 @@ from mmevent.rule.policies import budget_of, budget_threshold
 from mmevent.rule.two_stage import TwoStageRule, first_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from mmevent.detector.fitted import FittedDetector
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from mmevent.rule.fusion import Evidence
 
 _LINK = 60  # letters of a link that are shown
+# Of fewer pictures than this all may be broken by chance, as of a single post.
+_FEWEST = 10
 
 AUDIT_COLUMNS = (
     *("id", "prediction", "margin", "score", "rule", "p_text", "p_image", "n_images"),
@@ -48,33 +54,56 @@ def audit_posts(
     batch_size: int | None = None,
 ) -> pd.DataFrame:
     """Return the audit of posts, see :meth:`mmevent.EventDetector.audit`."""
+    needed = fitted.needed()
     if batch_size is None:
-        audit = _score(fitted, reading.read(posts), verbose=reading.verbose)
+        prepared = reading.read(posts, needed)
+        fitted.check_images([prepared], fewest=_FEWEST)
+        audit = _score(fitted, prepared, verbose=reading.verbose)
     else:
-        audit = _score_batches(fitted, posts, reading, _checked_size(batch_size))
-    n_images = int(audit["n_images"].sum())
-    if fitted.image is not None and n_images and not audit["n_usable"].any():
-        warn_user(
-            f"none of the {n_images} images can be used: these posts are judged by "
-            f"their text alone. Check image_root (--image-root on the command line); "
-            f"image_status says why.",
-            UnusableInputWarning,
-        )
+        size = _checked_size(batch_size)
+        check_needed(posts, reading.columns, needed)
+        audit = _score_batches(fitted, posts, reading, size)
+    if fitted.image is not None:
+        _check_some_usable(audit)
     threshold, budget = fitted.threshold, budget_of(fitted.policy)
     if budget is not None:
         threshold = budget_threshold(audit["score"], budget)
     return _decide(audit, threshold, np.array(fitted.coding))
 
 
+def _check_some_usable(audit: pd.DataFrame) -> None:
+    """Refuse posts of which no picture can be used; warn where there are few."""
+    n_images = int(audit["n_images"].sum())
+    if not n_images or audit["n_usable"].any():
+        return
+    first = audit["image_status"].dropna().iloc[0]
+    reason = f"none of the {n_images:,} images can be used, such as {first!r:.200}"
+    if n_images >= _FEWEST:
+        raise InputError(
+            f"{reason}: expected one or more. Correct the paths or image_root; or, "
+            f"{NO_IMAGES}."
+        )
+    warn_user(
+        f"{reason}: these posts are judged by their text alone. Check image_root; "
+        f"image_status says why.",
+        UnusableInputWarning,
+    )
+
+
 def _score_batches(
     fitted: FittedDetector, posts: Any, reading: Reading, size: int
 ) -> pd.DataFrame:
     table = to_posts(posts, columns=reading.columns, image_root=reading.image_root)
+
+    def batches() -> Iterator[Prepared]:
+        for start in range(0, max(len(table), 1), size):
+            yield reading.read_own(table.iloc[start : start + size])
+
+    fitted.check_images(batches(), fewest=_FEWEST)
     parts = []
     hidden = not reading.verbose
     with tqdm(total=len(table), desc="Predicting", unit="post", disable=hidden) as bar:
-        for start in range(0, max(len(table), 1), size):
-            batch = reading.read_own(table.iloc[start : start + size])
+        for batch in batches():
             parts.append(_score(fitted, batch, verbose=False))
             bar.update(len(batch))
     return pd.concat(parts)

@@ -87,7 +87,7 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         ``"nested"``; ``"cross-fit"`` if a branch fine-tunes its encoder; None with a
         budget, whose figures depend on the corpus, see :func:`mmevent.evaluate`.
     pos_label : label or None, default=None
-        The class of events; None is the greater of two numbers or booleans.
+        The class of events; None is 1 of 0 and 1, or True. Other labels need it.
     n_jobs : int or None, default=None
         Number of folds that are fitted at a time, in threads, as in scikit-learn.
     random_state : int, RandomState or None, default=None

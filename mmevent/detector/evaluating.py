@@ -27,6 +27,7 @@ from mmevent.evaluation.nested import Run, estimate
 from mmevent.evaluation.sample import Sample
 from mmevent.evaluation.slices import Slices, check_by
 from mmevent.exceptions import InputError
+from mmevent.posts.alignment import aligned
 from mmevent.posts.labels import Labels, check_groups, check_known_labels, check_some
 from mmevent.rule.calibration import cases_of
 from mmevent.rule.fusion import Evidence
@@ -123,7 +124,9 @@ def evaluate(
     fitted, reading = detector.fitted_, Reading.of(detector)
     check_corpus_size(fitted.policy, corpus_size)
     _check_prevalence(prevalence, fitted.policy)
-    prepared = reading.read(posts)
+    y, groups = aligned(y, posts, "y"), aligned(groups, posts, "groups")
+    y_stage1 = aligned(y_stage1, posts, "y_stage1")
+    prepared = reading.read(posts, fitted.needed())
     check_some(len(prepared), "evaluate")
     columns = [by] if isinstance(by, str) else list(by)
     check_by(posts, columns)
@@ -141,7 +144,10 @@ def evaluate(
                 verbose=reading.verbose,
             )
         else:
-            by_seed = [Settings.of(detector, seed=k) for k in _checked_seeds(seeds)]
+            by_seed = [
+                Settings.of(detector, seed=k).with_labels(fitted.coding)
+                for k in _checked_seeds(seeds)
+            ]
             figures = _again(fitted, by_seed, prepared, (y, groups, y_stage1), asked)
     return replace(figures, threshold=fitted.threshold_spread())
 
@@ -252,7 +258,9 @@ def _held_out(
     """Estimate on posts that the fit did not see."""
     event = check_known_labels(y, len(prepared), fitted.classes, fitted.pos_label)
     given = check_groups(groups, len(prepared))
+    fitted.check_images([prepared])
     prepared = fitted.examine(prepared, verbose=verbose)
+    fitted.check_images([prepared], decoding=True)
     slices = asked.slices(prepared)
     notes = []
     if drop_seen and (seen := fitted.seen(prepared)).any():
@@ -333,11 +341,14 @@ def held_out_scores(
     fitted: FittedDetector, posts: Any, y: ArrayLike, *, reading: Reading
 ) -> list[Any]:
     """Return score, event and group of labelled posts that the fit did not see."""
-    prepared = reading.read(posts)
+    y = aligned(y, posts, "y")
+    prepared = reading.read(posts, fitted.needed())
     check_some(len(prepared), "choose a policy")
     event = check_known_labels(y, len(prepared), fitted.classes, fitted.pos_label)
+    fitted.check_images([prepared])
     with shared_memo():
         prepared = fitted.examine(prepared, verbose=reading.verbose)
+        fitted.check_images([prepared], decoding=True)
         _check_unseen(fitted, prepared)
         audit = score_posts(fitted, prepared)
     return [audit["score"], event, Sample.of(prepared, event, None).labels.group]

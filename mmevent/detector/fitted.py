@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from mmevent.evaluation.stability import threshold_spread
 from mmevent.exceptions import InputError
 from mmevent.posts.labels import Labels
 from mmevent.posts.prepared import SECOND, TEXT
+from mmevent.posts.usable import check_any_usable
 from mmevent.rule.policies import Policy, plain_policy
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from mmevent.rule.fusion import Evidence, Rule
     from mmevent.rule.search import Search
     from mmevent.rule.two_stage import TwoStageRule
+
+NO_IMAGES = (
+    "to judge posts by their text alone, pass an empty column of images "
+    "(--allow-text-only on the command line)"
+)
 
 
 @dataclass(frozen=True)
@@ -187,6 +193,23 @@ class FittedDetector:
     def with_policy(self, policy: Policy, threshold: float) -> FittedDetector:
         """Return a copy with another policy and its threshold."""
         return replace(self, policy=plain_policy(policy), threshold=threshold)
+
+    def needed(self) -> dict[str, str]:
+        """Return the columns that a prediction needs, each with how to do without."""
+        needed = {}
+        if self.text is not None or self.second is not None:
+            needed["text"] = (
+                "where no post has a text, add an empty column of this name"
+            )
+        if self.image is not None:
+            needed["images"] = NO_IMAGES
+        return needed
+
+    def check_images(self, parts: Iterable[Prepared], **how: Any) -> None:
+        """Validate that a picture of the posts can be used, see `check_any_usable`."""
+        if self.image is not None:
+            images = (prepared.images for prepared in parts)
+            check_any_usable(images, NO_IMAGES, **how)
 
     def evidence(self, prepared: Prepared) -> tuple[Evidence, NDArray[np.float64]]:
         """Return the probabilities of posts, and p_image of each usable image."""

@@ -15,9 +15,11 @@ from mmevent.detector.fitted import FitRecord, FittedDetector
 from mmevent.detector.second_stage import NO_SECOND_STAGE, fit_stages
 from mmevent.encoders.cache import shared_memo
 from mmevent.evaluation.baselines import tune_first
-from mmevent.evaluation.nested import estimate
+from mmevent.evaluation.nested import NESTED, estimate
+from mmevent.evaluation.sample import check_folds
 from mmevent.evaluation.slices import Slices
 from mmevent.exceptions import InputError, UnusableInputWarning
+from mmevent.posts.alignment import aligned
 from mmevent.posts.labels import check_labels, check_some
 from mmevent.posts.prepared import SECOND
 from mmevent.rule.calibration import cases_of, check_enough, fit_maps
@@ -51,14 +53,20 @@ def fit_detector(
     The data are those of :meth:`mmevent.EventDetector.fit`.
     """
     kind = settings.kind_of_fit()
-    prepared = settings.reading.read(posts)
+    y, groups = aligned(y, posts, "y"), aligned(groups, posts, "groups")
+    y_stage1 = aligned(y_stage1, posts, "y_stage1")
+    prepared = settings.read(posts)
     check_some(len(prepared), "fit")
     check_enough(settings.calibration, len(prepared))
-    _, classes, positive = check_labels(y, len(prepared), settings.pos_label)
+    event, classes, positive = check_labels(y, len(prepared), settings.pos_label)
     labels = classes.tolist()
     coding = labels if labels[1] == positive else labels[::-1]
+    settings = settings.with_labels(coding).with_open_storage()
+    inner_cv = settings.inner_cv if kind == NESTED else None
+    check_folds(prepared, event, groups, settings.cv, inner_cv)
     with shared_memo():
         sample = settings.sample(prepared, y, groups, y_stage1)
+        settings.check_images(sample.prepared)
         folds = settings.fold_maker(sample, kind).make()
         slices = Slices.of(sample.prepared, posts)
         notes = settings.notes(sample)

@@ -16,6 +16,7 @@ from mmevent.evaluation.baselines import whole
 from mmevent.evaluation.metrics import Resampling
 from mmevent.evaluation.nested import estimate
 from mmevent.exceptions import InputError
+from mmevent.posts.alignment import aligned
 from mmevent.rule.policies import check_corpus_size
 
 if TYPE_CHECKING:
@@ -90,8 +91,10 @@ def learning_curve(
     fitted = detector.fitted_
     check_corpus_size(fitted.policy, corpus_size)
     wanted = _checked_shares(shares)
-    settings = Settings.of(detector, seed=0)
-    prepared = settings.reading.read(posts)
+    settings = Settings.of(detector, seed=0).with_labels(fitted.coding)
+    y, groups = aligned(y, posts, "y"), aligned(groups, posts, "groups")
+    y_stage1 = aligned(y_stage1, posts, "y_stage1")
+    prepared = settings.reading.read(posts, fitted.needed())
     with shared_memo():
         sample = settings.sample(prepared, y, groups, y_stage1, fitted=fitted)
         fitted.encode(sample.prepared)

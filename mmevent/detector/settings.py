@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 
-from mmevent.branches.fitting import examine, is_fine_tuned, is_frozen_whole
+from mmevent.branches.fitting import (
+    examine,
+    gives_probabilities,
+    is_fine_tuned,
+    is_frozen_whole,
+)
 from mmevent.branches.image import ImageClassifier
+from mmevent.branches.label_keys import with_coded_labels
 from mmevent.branches.text import TextClassifier
 from mmevent.detector.second_stage import FalsePositiveFilter
 from mmevent.evaluation.baselines import SecondStage
@@ -25,11 +31,14 @@ from mmevent.posts.labels import (
     check_seed,
     check_stage1,
 )
+from mmevent.posts.needed import check_needed
 from mmevent.posts.prepared import SECOND, TEXT, Prepared
+from mmevent.posts.usable import check_any_usable
 from mmevent.rule.calibration import check_calibration
 from mmevent.rule.fusion import POOLS
 from mmevent.rule.policies import Policy, budget_of, check_policy, plain_policy
 from mmevent.rule.search import Search
+from mmevent.rule.storage import open_storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +49,10 @@ if TYPE_CHECKING:
     from mmevent.evaluation.folds import FoldMaker
 
 AUTO, IMAGE = "auto", "image"
+_WITHOUT = {
+    "text": "for a detector of images alone, pass text=None",
+    "images": "for a detector of texts alone, pass image=None",
+}
 
 
 @dataclass(frozen=True)
@@ -61,9 +74,24 @@ class Reading:
             detector.verbose,
         )
 
-    def read(self, posts: Any) -> Prepared:
-        """Read posts in any form, without opening a picture."""
+    def read(self, posts: Any, needed: Mapping[str, str]) -> Prepared:
+        """Read posts in any form, without opening a picture.
+
+        `needed` are columns that they must have, see `check_needed`.
+        """
+        check_needed(posts, self.columns, needed)
         return self._prepare(posts, self.columns)
+
+    def read_for_fit(self, posts: Any, *, texts: bool, images: bool) -> Prepared:
+        """Read the posts of a fit that needs texts, images or both.
+
+        No picture is decoded; one at least must be there, if there are paths.
+        """
+        wanted = {"text": texts, "images": images}
+        prepared = self.read(posts, {n: _WITHOUT[n] for n in wanted if wanted[n]})
+        if images:
+            check_any_usable([prepared.images], _WITHOUT["images"])
+        return prepared
 
     def read_own(self, posts: pd.DataFrame) -> Prepared:
         """Read posts whose columns have our names already."""
@@ -166,6 +194,36 @@ class Settings:
         """The unfitted branches of both stages."""
         second = [] if self.second is None else [self.second.branch]
         return [*self.branches.values(), *second]
+
+    def with_labels(self, coding: Sequence[Any]) -> Settings:
+        """Return settings whose branches name 0 and 1 instead of the caller's labels.
+
+        `coding` has the labels of no event and of an event.
+        """
+        second = self.second
+        if second is not None:
+            branch = with_coded_labels(second.branch, coding)
+            second = second._replace(branch=branch)
+        branches = {
+            name: with_coded_labels(branch, coding)
+            for name, branch in self.branches.items()
+        }
+        return replace(self, branches=branches, second=second)
+
+    def with_open_storage(self) -> Settings:
+        """Return settings whose storage was opened: here, before any work."""
+        return replace(self, storage=open_storage(self.storage))
+
+    def read(self, posts: Any) -> Prepared:
+        """Read the posts of a fit, which must have what the branches need."""
+        texts = TEXT in self.branches or self.second is not None
+        images = bool(self.image_branches)
+        return self.reading.read_for_fit(posts, texts=texts, images=images)
+
+    def check_images(self, prepared: Prepared) -> None:
+        """Validate that a picture can be used, once their statuses are known."""
+        if self.image_branches:
+            check_any_usable([prepared.images], _WITHOUT["images"], decoding=True)
 
     def usual_kind(self) -> str:
         """Return the kind of estimate: nested, or cross-fitted if encoders train."""
@@ -286,11 +344,7 @@ def check_branches(text: Any, image: Any) -> None:
         )
     listed = [branch for _, branch in image] if isinstance(image, list) else []
     for name, branch in ((TEXT, text), *_named_images(image)):
-        usable = (
-            hasattr(branch, "fit")
-            and hasattr(branch, "predict_proba")
-            and not isinstance(branch, type)
-        )
+        usable = not isinstance(branch, type) and gives_probabilities(branch)
         alone = not any(branch is one for one in listed)
         if usable or (alone and (branch is None or branch == AUTO)):
             continue

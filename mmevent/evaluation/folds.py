@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -236,6 +237,27 @@ class FoldMaker:
             apart=self.apart,
         )
 
+    def check(self) -> None:
+        """Validate that these groups allow such folds, before duplicates are known.
+
+        Duplicates join groups, which only makes fewer of them: what is refused here is
+        refused by `make` as well. A splitter of the caller's is copied, since it may
+        split otherwise the second time; one that cannot be copied is not asked.
+        """
+        rows = np.arange(len(self.posts))
+        if not isinstance(self.cv, _OwnFolds):
+            if self.forward or self.caller is not None:
+                copied = _copy_of(self.cv)
+                if copied is not None:
+                    self._tasks(copied, rows, "cv")
+            return
+        outer = self.cv.n_splits
+        self._check_enough(self._fewest(rows), outer, "cv", len(rows))
+        if isinstance(self.inner_cv, _OwnFolds):
+            # Some training part has at most this many groups of the rarer class.
+            left = self._fewest(rows) - -(-self._fewest(rows) // outer)
+            self._check_enough(left, self.inner_cv.n_splits, "inner_cv", len(rows))
+
     def reduce(self, folds: Folds, share: float) -> Folds:
         """Keep a share of the groups of each training part; test parts stay whole.
 
@@ -288,7 +310,7 @@ class FoldMaker:
         group = self.labels.group if own or self.caller is None else self.caller
         event = self.labels.event[rows]
         if isinstance(splitter, _OwnFolds):
-            self._check_enough(rows, splitter.n_splits, name)
+            self._check_enough(self._fewest(rows), splitter.n_splits, name, len(rows))
         posts = self.posts.iloc[rows]
         try:
             with warnings.catch_warnings():
@@ -310,14 +332,17 @@ class FoldMaker:
         before = sum(len(train) for train, _ in split)
         return tasks, before - sum(len(task.train) for task in tasks)
 
-    def _check_enough(self, rows: IntArray, n_splits: int, name: str) -> None:
+    def _fewest(self, rows: IntArray) -> int:
+        """Return the number of groups of the class that has fewer of them."""
         event, group = self.labels.event[rows], self.labels.group[rows]
-        fewest = min(len(np.unique(group[event == label])) for label in (True, False))
+        return min(len(np.unique(group[event == label])) for label in (True, False))
+
+    def _check_enough(self, fewest: int, n_splits: int, name: str, n: int) -> None:
         if fewest < n_splits:
             raise InputError(
                 f"{name}={n_splits} folds are too many: expected at least {n_splits} "
                 f"groups of posts in each class, got {fewest} in the rarer one among "
-                f"{len(rows)} posts. Lower {name}, or add posts of that class."
+                f"{n} posts. Lower {name}, or add posts of that class."
             )
 
     def _check_tasks(self, tasks: list[Task], name: str) -> None:
@@ -335,6 +360,14 @@ class FoldMaker:
                     f"training part, got {int(event.sum())} positives among "
                     f"{len(event)} posts. Use fewer folds, or add posts."
                 )
+
+
+def _copy_of(splitter: Any) -> Any | None:
+    """Return a copy of a splitter, or None where it cannot be copied."""
+    try:
+        return deepcopy(splitter)
+    except Exception:  # whatever a splitter of the caller's holds
+        return None
 
 
 def _without_twins(task: Task, apart: Sequence[IntArray]) -> Task:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._common import json_hash, warn_user
+from mmevent._common import json_hash
 from mmevent.evaluation.figures import summarise
 from mmevent.evaluation.folds import FoldMaker, Folds
-from mmevent.exceptions import UnusableInputWarning
 from mmevent.posts.duplicates import connected_groups
 from mmevent.posts.labels import Labels, check_groups
 from mmevent.posts.sources import HOW_TO_DOWNLOAD
@@ -24,6 +23,33 @@ if TYPE_CHECKING:
     from mmevent.evaluation.nested import Run
     from mmevent.evaluation.slices import Slices
     from mmevent.posts.prepared import Prepared
+
+
+def check_folds(
+    prepared: Prepared,
+    event: NDArray[np.bool_],
+    groups: ArrayLike | None,
+    cv: Any,
+    inner_cv: Any,
+) -> None:
+    """Validate that the caller's groups allow the folds, without opening a picture.
+
+    Copies are not known yet; where these leave too few groups, `Sample.fold_maker`
+    says so.
+    """
+    caller = prepared.caller_groups(check_groups(groups, len(prepared)))
+    alone = np.arange(len(prepared))
+    group = alone if caller is None else connected_groups(caller)
+    FoldMaker(
+        cv,
+        inner_cv,
+        posts=prepared.posts,
+        labels=Labels(event, group),
+        caller=caller,
+        duplicate=alone,
+        seed=0,
+    ).check()
+
 
 SAME_FOLDS = "the folds are the same for every seed: a splitter has a seed of its own."
 
@@ -75,7 +101,7 @@ class Sample:
         )
 
     def notes(self, *, uses_images: bool, has_frozen: bool = False) -> list[str]:
-        """Return the notes of an estimate; warn if none of the images is usable."""
+        """Return the notes of an estimate."""
         statuses = self.prepared.images.statuses
         broken = statuses[statuses != "ok"]
         notes = []
@@ -89,12 +115,6 @@ class Sample:
             notes.append(f"{len(broken)} of {len(statuses)} images unusable: {counts}.")
             if "remote" in broken:
                 notes.append(f"remote images are URLs: {HOW_TO_DOWNLOAD}.")
-            if len(broken) == len(statuses):
-                warn_user(
-                    f"none of the {len(statuses)} images can be used ({counts}): the "
-                    f"detector works as text only. Check image_root and the paths.",
-                    UnusableInputWarning,
-                )
         if has_frozen:
             notes.append("assumes that the frozen branch never saw these posts.")
         return notes

@@ -13,6 +13,7 @@ from mmevent.evaluation.metrics import SMALL, Counts, Interval, Resampling
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name
 from mmevent.posts.local_times import local_times
+from mmevent.posts.naming import meant
 from mmevent.posts.records import column, listed, to_frame
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def check_by(posts: Any, by: Sequence[str]) -> None:
     if missing:
         raise InputError(
             f"by={list(by)!r} names columns that posts do not have: expected some "
-            f"of {listed(came)}, got {listed(missing)}. Correct the names."
+            f"of {listed(came)}, got {listed(missing)}.{meant(missing[0], came)} "
+            f"Correct the names."
         )
     for name in by:
         _frequent(column(frame, name))

@@ -145,6 +145,16 @@ def to_json(value: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def saved_image_root(folder: str | Path) -> str | None:
+    """Return the parameter `image_root` that a model folder was saved with.
+
+    It is what the folder says: whoever uses it must see that it is harmless.
+    """
+    facts = json.loads((Path(folder) / FACTS).read_bytes())
+    root = facts["parameters"].get("image_root")
+    return root if isinstance(root, str) else None
+
+
 def read_folder(folder: str | Path) -> tuple[Path, dict[str, bytes], set[str]]:
     """Check every file of a model folder against its manifest.
 

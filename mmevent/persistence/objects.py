@@ -18,6 +18,7 @@ from mmevent.exceptions import ModelFolderError
 from mmevent.persistence.files import check_growth
 from mmevent.persistence.native import check_parts
 from mmevent.persistence.parameters import check_parameters
+from mmevent.persistence.sparse import SPARSE_TYPES, drop_tree, restore
 
 # Types that a folder may name besides the estimators, arrays and plain values that
 # skops trusts itself. Building one runs no other code. A type is never trusted because
@@ -50,6 +51,7 @@ TRUSTED = [
     "sklearn.metrics._scorer._PassthroughScorer",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    *SPARSE_TYPES,  # their arrays are checked, see sparse.py
     "sklearn.tree._tree.Tree",  # the places that it points to are checked, in native
     "sklearn.utils._bunch.Bunch",
     *(
@@ -229,6 +231,7 @@ def _simplify(value: Any) -> None:
     for part in walk(value):
         attributes = getattr(part, "__dict__", {})
         attributes.pop(TRAINED, None)  # the encoder is saved by itself
+        drop_tree(part)
         for name, attribute in attributes.items():
             if isinstance(attribute, os.PathLike):
                 attributes[name] = os.fspath(attribute)
@@ -263,6 +266,7 @@ def _restore(value: Any) -> None:
                 for name, alias in attributes[_REQUESTS][method].items():
                     getattr(request, method).add_request(param=name, alias=alias)
             attributes[_REQUESTS] = request
+        restore(part)
 
 
 def _unreadable(name: str, error: Exception) -> ModelFolderError:

@@ -220,6 +220,11 @@ class Images(Sequence[Image.Image]):
         return (len(self),)
 
     @property
+    def root(self) -> str:
+        """Real path of the folder against which relative paths resolve."""
+        return self._store.root
+
+    @property
     def sources(self) -> list[Source]:
         """The sources as they were given."""
         return [self._store.sources[row] for row in self._rows]

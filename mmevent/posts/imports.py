@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mmevent.exceptions import InputError
+from mmevent.posts.cells import without_surrogates
 from mmevent.posts.codings import NO_POST_ID, TOOLS
 from mmevent.posts.exports import (
     PLATFORMS,
@@ -25,7 +26,7 @@ from mmevent.posts.finding import Pictures
 from mmevent.posts.image_cells import CellReader, is_missing, number_as_text
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import check_columns, listed
-from mmevent.posts.tables import read_table, without_surrogates
+from mmevent.posts.tables import read_table
 from mmevent.posts.times import to_iso
 
 _READERS = PLATFORMS | TOOLS

@@ -25,14 +25,7 @@ def check_labels(
 ) -> tuple[NDArray[np.bool_], NDArray[Any], Any]:
     """Validate labels; return the events, the two sorted classes, and the positive."""
     labels = as_labels(y, n_posts)
-    missing = pd.isna(labels) | pd.Series(labels, dtype=object).isin(_NA_OF_R)
-    if missing.any():
-        raise InputError(
-            f"y has missing labels: expected one for each post, got none in "
-            f"{int(missing.sum())} of {n_posts}, first in rows "
-            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out; a label "
-            f"that is NA in R is missing too."
-        )
+    _check_present(labels)
     try:
         classes = np.unique(labels)
     except TypeError as error:
@@ -40,14 +33,52 @@ def check_labels(
             f"y mixes labels that cannot be compared: expected two numbers or two "
             f"strings, got {error}. Convert the column."
         ) from error
+    check_spelling(classes)
     if len(classes) != 2:
+        noun = "class" if len(classes) == 1 else "classes"
         raise InputError(
-            f"y has {len(classes)} classes: expected two, event and no event, got "
-            f"{classes[:5].tolist()}. Turn the labels into two classes, as "
-            f"y == 'protest' does."
+            f"y has {len(classes)} {noun}: expected two, event and no event, got "
+            f"{_counted(labels)}. Leave out the posts of other classes, or make two "
+            f"classes of these."
         )
     positive = _positive(classes, pos_label)
     return np.asarray(labels == positive, dtype=bool), classes, positive
+
+
+def _check_present(labels: NDArray[Any]) -> None:
+    missing = pd.isna(labels) | pd.Series(labels, dtype=object).isin(_NA_OF_R)
+    if missing.any():
+        raise InputError(
+            f"y has missing labels: expected one for each post, got none in "
+            f"{int(missing.sum())} of {len(labels)}, first in rows "
+            f"{np.flatnonzero(missing)[:5].tolist()}. Leave these posts out; a label "
+            f"that is NA in R is missing too."
+        )
+
+
+def check_spelling(classes: NDArray[Any]) -> None:
+    """Validate that no two distinct labels differ by case or spaces alone."""
+    spellings: dict[str, list[str]] = {}
+    for label in classes.tolist():
+        if isinstance(label, str):
+            spellings.setdefault(_plain(label), []).append(label)
+    alike = [label for same in spellings.values() if len(same) > 1 for label in same]
+    if alike:
+        raise InputError(
+            f"y has labels that differ by case or spaces alone: expected one spelling "
+            f"of each, got {', '.join(map(repr, alike[:6]))}. Spell them alike."
+        )
+
+
+def _plain(label: str) -> str:
+    return " ".join(label.casefold().split())
+
+
+def _counted(labels: NDArray[Any]) -> str:
+    """Return the five most frequent labels with the number of their posts."""
+    counts = pd.Series(labels).value_counts().head(5).sort_index()
+    listed = [f"{label!r} ({n:,})" for label, n in counts.to_dict().items()]
+    return ", ".join(listed) or "none"
 
 
 def check_known_labels(
@@ -55,11 +86,16 @@ def check_known_labels(
 ) -> NDArray[np.bool_]:
     """Validate labels of held-out posts; return the events. One class is enough."""
     labels = as_labels(y, n_posts)
-    known = np.isin(labels, classes)
-    if not known.all():
+    _check_present(labels)
+    names = classes.tolist()
+    others = pd.unique(pd.Series([x for x in labels.tolist() if x not in names]))
+    if len(others):
+        alike = {_plain(name) for name in names if isinstance(name, str)}
+        spelled = any(isinstance(x, str) and _plain(x) in alike for x in others)
+        hint = " Some differ by case or spaces alone." if spelled else ""
         raise InputError(
-            f"y has other labels than the training: expected {classes.tolist()}, got "
-            f"{labels[~known][:5].tolist()}. Code the held-out posts with the same "
+            f"y has other labels than the training: expected {names}, got "
+            f"{others[:5].tolist()}.{hint} Code the held-out posts with the same "
             f"labels."
         )
     return np.asarray(labels == positive, dtype=bool)
@@ -99,11 +135,11 @@ def check_stage1(
 
 def _positive(classes: NDArray[Any], pos_label: Any) -> Any:
     if pos_label is None:
-        if not all(isinstance(c, (int, float, np.number, np.bool_)) for c in classes):
+        if classes.tolist() != [0, 1]:  # True and False are equal to them
             raise InputError(
-                f"the positive class cannot be told from y: expected two numbers or "
-                f"booleans, of which the greater is positive, got {classes.tolist()}. "
-                f"Pass pos_label={classes.tolist()[1]!r}, or the other one."
+                f"the positive class cannot be told from y: expected 0 and 1, or False "
+                f"and True, got {classes.tolist()}. Say which label is an event: pass "
+                f"pos_label={classes.tolist()[1]!r}, or the other one."
             )
         return classes[1]
     matches = np.flatnonzero(classes == pos_label)
@@ -117,7 +153,8 @@ def _positive(classes: NDArray[Any], pos_label: Any) -> Any:
 
 def as_labels(y: ArrayLike, n_posts: int, *, name: str = "y") -> NDArray[Any]:
     """Validate the shape of labels; return them as an array of shape (n_posts,)."""
-    labels = _array(y)
+    labels = to_array(y)
+    check_scalars(labels, name)
     if labels.shape != (n_posts,):
         raise InputError(
             f"{name} does not fit the posts: expected one label for each of {n_posts} "
@@ -129,11 +166,30 @@ def as_labels(y: ArrayLike, n_posts: int, *, name: str = "y") -> NDArray[Any]:
     return labels
 
 
-def _array(values: ArrayLike) -> NDArray[Any]:
+def check_scalars(labels: NDArray[Any], name: str) -> None:
+    """Validate that no label is a list, as annotation tools write several labels."""
+    if labels.dtype != object:
+        return
+    several = [x for x in labels.ravel() if isinstance(x, _SEVERAL)]
+    if several:
+        raise InputError(
+            f"{name} has labels that are of type {type(several[0]).__name__}: expected "
+            f"one number, text or boolean for each post, got {several[0]!r:.100} in "
+            f"the first of {len(several)} such posts. Make one label of each."
+        )
+
+
+_SEVERAL = (list, tuple, set, dict, np.ndarray)
+
+
+def to_array(values: ArrayLike) -> NDArray[Any]:
     """Return values as an array, in which a missing value beside strings stays so."""
     if isinstance(values, (np.ndarray, pd.Series, pd.Index)):
         return np.asarray(values)
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        return np.fromiter(values, dtype=object)  # type: ignore[arg-type]
     if array.dtype.kind == "U" and not all(isinstance(v, str) for v in values):  # type: ignore[union-attr]
         return np.asarray(values, dtype=object)
     return array

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
+from mmevent.posts.naming import meant
 
 POST_COLUMNS = ("id", "text", "images", "created_at", "place", "author", "group")
 """The columns of a post; `to_posts` leaves others out."""
@@ -96,13 +97,13 @@ def check_given(
     if absent:
         raise InputError(
             f"posts have no column {listed(absent)}, which columns={dict(columns)!r} "
-            f"names: expected it among the columns that came, {listed(came)}. Correct "
-            "the name; ours come first, yours second."
+            f"names: expected it among the columns that came, {listed(came)}."
+            f"{meant(absent[0], came)} Correct the name; ours come first, yours second."
         )
     if "text" not in given and "images" not in given:
         raise InputError(
             "posts have neither a column 'text' nor 'images': expected at least one, "
-            f"and got {listed(came)}. Name yours with "
+            f"and got {listed(came)}.{meant('text', came)} Name yours with "
             'columns={"text": ..., "images": ...}.'
         )
 

@@ -20,6 +20,7 @@ from mmevent.detector.audit import score_posts, source_names
 from mmevent.detector.settings import Reading, Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.exceptions import InputError
+from mmevent.posts.alignment import aligned
 from mmevent.posts.labels import check_known_labels, check_some
 from mmevent.report.page import FALSE, MISSED, SIDE, errors_page, task_of, words_of
 from mmevent.rule.fusion import applied_rule
@@ -269,13 +270,16 @@ def _labelled_scores(
 ) -> tuple[Prepared, pd.DataFrame]:
     """Return the posts, and the table of their scores."""
     fitted, reading = detector.fitted_, Reading.of(detector)
-    prepared = reading.read(posts)
+    y, y_stage1 = aligned(y, posts, "y"), aligned(y_stage1, posts, "y_stage1")
+    prepared = reading.read(posts, fitted.needed())
     check_some(len(prepared), "look at")
     check_corpus_size(fitted.policy, corpus_size)
     event = check_known_labels(y, len(prepared), fitted.classes, fitted.pos_label)
     if held_out:
+        fitted.check_images([prepared])
         with shared_memo():
             prepared = fitted.examine(prepared, verbose=reading.verbose)
+            fitted.check_images([prepared], decoding=True)
             scored = score_posts(fitted, prepared)
         scored["score"] = scored["score"].mask(fitted.seen(prepared))
         check_some(int(scored["score"].notna().sum()), "look at, none of the training")

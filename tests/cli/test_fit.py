@@ -183,22 +183,80 @@ def test_two_stages_with_labels_of_the_first(
     line = refused(
         "fit", path, "--label", "event", *models, *stages[2:], "-o", tmp_path / "other"
     )
-    assert "y_stage1 is for two stages" in line
+    assert "--stage1-label is for two stages" in line
 
 
-def test_all_images_broken_is_a_warning_in_one_line(
-    done: Command, quick: list[str], coded: Path, models: list[str], tmp_path: Path
+def test_a_wrong_image_root_is_refused_before_a_model_is_looked_for(
+    done: Command,
+    refused: Command,
+    quick: list[str],
+    coded: Path,
+    models: list[str],
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "posts.csv"  # no pictures beside it
     shutil.copy(coded, path)
-    words = [*models, *quick, "--estimate", "none", "-o", tmp_path / "model"]
-    result = done("fit", path, "--label", "event", *words)
+    words = ["fit", path, "--label", "event", "-o", tmp_path / "model"]
+    line = refused(*words, "--text", "nobody/nothing")
+    sought = tmp_path.resolve() / "images"
+    assert re.search(
+        r"^Error: none of the [\d]+ images can be used \(\d+ missing", line
+    )
+    assert f"was looked for as '{sought}" in line
+    assert line.endswith("for a detector of texts alone, pass --image none.")
+    result = done(*(*words, *models, *quick, "--estimate", "none", "--allow-text-only"))
     first, *rest = result.stderr.splitlines()
     assert first.startswith("Warning: none of the ")
-    assert "missing file" in first
-    assert "text only" in first
+    assert first.endswith("posts are judged by text alone.")
     assert len(rest) == 1
     assert "Text only" in result.stdout
+    done("predict", tmp_path / "model", path, "-o", tmp_path / "predictions.csv")
+
+
+LACKING = {
+    "text": (["text"], [], "no column 'text'.*'tweet' is meant.*--text-column;.*none"),
+    "named text": (["text"], ["--text", "m"], "no column 'text'.*'tweet' is meant"),
+    "images": (["images"], [], "no column 'images'.*'media' is meant.*--image none"),
+}
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_a_table_that_lacks_what_a_branch_needs_is_refused(
+    refused: Command, coded: Path, tmp_path: Path, case: str
+) -> None:
+    gone, options, message = LACKING[case]
+    names = {"text": "tweet", "images": "media"}
+    table = read_table(coded).rename(columns={name: names[name] for name in gone})
+    path = tmp_path / "posts.csv"
+    write_table(table, path)
+    words = ["--label", "event", *options, "-o", tmp_path / "model"]
+    line = refused("fit", path, *words)
+    assert re.search(message, line), line
+
+
+def test_an_images_folder_below_the_table_is_remembered(
+    done: Command,
+    quick: list[str],
+    coded: Path,
+    models: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home, away = tmp_path / "home", tmp_path / "away"
+    shutil.copytree(coded.parent / "images", home / "pictures")
+    away.mkdir()
+    table = read_table(coded)
+    table["images"] = table["images"].str.replace("images/", "")
+    write_table(table, home / "posts.csv")
+    monkeypatch.chdir(home)
+    words = [*models, *quick, "--estimate", "none", "-o", "model"]
+    done(*("fit", "posts.csv", "--label", "event", "--image-root", "pictures", *words))
+    monkeypatch.chdir(away)
+    said = done("evaluate", "../home/model", "../home/posts.csv")
+    assert "fused" in said.stdout
+    said = done("predict", "../home/model", "../home/posts.csv", "-o", "out.csv")
+    assert " images, " in said.stdout
+    assert read_table(away / "out.csv")["n_usable"].sum() > 50
 
 
 BAD_FITS: dict[str, tuple[list[str], str]] = {
@@ -206,10 +264,13 @@ BAD_FITS: dict[str, tuple[list[str], str]] = {
     "text column": (["--text-column", "tweet"], "no column 'tweet'.*--text-column"),
     "group": (["--group", "event_id"], "no column 'event_id'.*Correct --group"),
     "positive": (["--positive", "yes"], "--positive yes is no label.*0, 1"),
-    "folds": (["--cv", "100"], "cv=100 folds are too many.*Lower cv"),
-    "one fold": (["--cv", "1"], "cv=1 makes no folds"),
+    "folds": (["--cv", "100"], "--cv 100 folds are too many.*Lower cv"),
+    "one fold": (["--cv", "1"], "--cv 1 makes no folds"),
     "folder name": (["--image", "./nothing"], "folder './nothing' does not exist"),
-    "image root": (["--image-root", "nowhere"], "'nowhere' is not an existing folder"),
+    "image root": (
+        ["--image-root", "nowhere"],
+        "--image-root nowhere is not an existing folder",
+    ),
     "both off": (["--text", "none", "--image", "none"], "nothing to learn from"),
     "bad pool": (["--pool", "sum"], "--pool.*'sum'.*See 'mmevent fit --help'"),
     "seed": (["--seed", "-1"], "expected 0 to 4294967295, got -1"),
@@ -245,15 +306,18 @@ def test_a_model_that_cannot_be_fetched_is_exit_code_1(
 
 
 BAD_LABELS: dict[str, tuple[Any, str]] = {
-    "one class": (1, "'code', y has 1 classes"),
-    "three classes": (lambda t: t.index % 3, "'code', y has 3 classes"),
+    "one class": (1, "'code', --label has 1 class:"),
+    "three classes": (
+        lambda t: t.index % 3,
+        "'code', --label has 3 classes: .* got 0 .67., 1 .67., 2 .66.",
+    ),
     "missing": (
         lambda t: t["event"].astype(object).where(t.index > 2, None),
-        "y has missing labels.*3 of 200",
+        "--label has missing labels.*3 of 200",
     ),
     "strings": (
         lambda t: t["event"].map({0: "no", 1: "yes"}),
-        "does not say which label is an event.*--positive no, or --positive yes",
+        "cannot be told from --label.*'no', 'yes'.*pass --positive yes, or the other",
     ),
 }
 
@@ -296,8 +360,12 @@ def test_forward_in_time_needs_times_that_parse(
             "text,event\ncaf\u00e9,1\n".encode("latin-1"),
             "another encoding",
         ),
-        ("posts.csv", b"a,event\n1,1\n2,0\n", "neither a column 'text' nor 'images'"),
-        ("posts.csv", b"id,text,event\n1,a,1\n1,b,0\n", "1 ids occur more than once"),
+        ("posts.csv", b"a,event\n1,1\n2,0\n", "posts have no column 'text', which"),
+        (
+            "posts.csv",
+            b"id,text,images,event\n1,a,,1\n1,b,,0\n",
+            "1 ids occur more than once",
+        ),
         ("posts.csv", b'text,event\na,1,"b\n', "not well formed"),
         ("posts.jsonl", b'{"text": "a", "event": 1}\n[1, 2]\n', "line 2, which is a"),
         ("posts.xlsx", b"PK", "no suffix that names a kind of table"),

@@ -99,16 +99,42 @@ def test_a_column_that_the_predictions_have_is_not_kept(
     assert "event" in read_table(out)
 
 
-def test_a_forgotten_image_root_is_said(
-    done: Command, model: Path, uncoded: Path, tmp_path: Path
+@pytest.mark.parametrize("lacks", ["files", "column"])
+def test_a_table_without_images_needs_an_option(
+    done: Command,
+    refused: Command,
+    model: Path,
+    uncoded: Path,
+    tmp_path: Path,
+    lacks: str,
 ) -> None:
-    table = tmp_path / "moved.csv"
-    write_table(read_table(uncoded), table)
-    said = done("predict", model, table, "-o", tmp_path / "predictions.csv")
-    assert "images can be used: these posts are judged by their text" in said.stderr
-    said = done("evaluate", model, table, "--held-out", "--label", "event")
-    assert "images unusable: " in said.stdout
-    assert "images can be used" in said.stderr
+    table, posts = tmp_path / "moved.csv", read_table(uncoded)
+    write_table(posts if lacks == "files" else posts.drop(columns="images"), table)
+    reason = {
+        "files": rf"none of the \d+ images can be used .*'{tmp_path.resolve()}",
+        "column": "no column 'images', which the detector needs",
+    }[lacks]
+    for words in (
+        ["predict", model, table, "-o", tmp_path / "predictions.csv"],
+        ["evaluate", model, table, "--held-out", "--label", "event"],
+    ):
+        line = refused(*words)
+        assert re.search(reason, line), line
+        assert line.endswith("(--allow-text-only).")
+        said = done(*words, "--allow-text-only")
+        assert "posts are judged by text alone." in said.stderr
+    found = read_table(tmp_path / "predictions.csv")
+    assert set(found["rule"]) <= {"text", "none"}
+
+
+def test_a_table_without_texts_is_refused(
+    refused: Command, model: Path, uncoded: Path, tmp_path: Path
+) -> None:
+    table = uncoded.parent / "tweets.csv"
+    write_table(read_table(uncoded).rename(columns={"text": "tweet"}), table)
+    line = refused("predict", model, table, "-o", tmp_path / "predictions.csv")
+    assert "no column 'text', which the detector needs" in line
+    assert "Perhaps 'tweet' is meant. Name yours with --text-column" in line
 
 
 def test_predict_takes_other_names_of_columns(

@@ -18,11 +18,11 @@ from mmevent.exceptions import InputError
 
 def test_positive_names_an_event_in_the_columns_own_type() -> None:
     find = shared.find_label
-    assert find(pd.Series([0, 1]), "--label", "0") == 0
-    assert find(pd.Series([0.0, 1.0]), "--label", "1") == 1.0
-    assert find(pd.Series([True, False]), "--label", "False") is False
-    assert find(pd.Series(["no", "1"]), "--label", "1") == "1"
-    assert find(pd.Series([0, 1]), "--label", None) is None
+    assert find(pd.Series([0, 1]), "0") == 0
+    assert find(pd.Series([0.0, 1.0]), "1") == 1.0
+    assert find(pd.Series([True, False]), "False") is False
+    assert find(pd.Series(["no", "1"]), "1") == "1"
+    assert find(pd.Series([0, 1]), None) is None
 
 
 def test_columns_that_later_posts_need_not_have_are_left_out() -> None:

@@ -129,11 +129,18 @@ def test_no_posts_have_no_predictions(fitted: EventDetector, data: Data) -> None
     ("posts", "message"),
     [
         (["a post"], "post in row 0 is not a mapping"),
-        ([{"id": 1, "text": "a"}, {"id": 1, "text": "b"}], "ids occur more than once"),
-        ([{"tweet": "a"}], "neither a column 'text' nor 'images'"),
-        ([{"text": ["a"]}], "text of 1 of 1 posts"),
+        (
+            [{"id": 1, "text": "a", "images": None}, {"id": 1, "text": "b"}],
+            "ids occur more than once",
+        ),
+        ([{"tweet": "a"}], "no column 'text', which the detector needs.*'tweet' is"),
+        (
+            [{"text": "a"}],
+            "no column 'images', which .* pass an empty column of images",
+        ),
+        ([{"text": ["a"], "images": None}], "text of 1 of 1 posts"),
     ],
-    ids=["no mapping", "ids", "columns", "text"],
+    ids=["no mapping", "ids", "no text", "no images", "text"],
 )
 def test_bad_posts_are_refused_at_predict(
     fitted: EventDetector, posts: Any, message: str
@@ -199,13 +206,26 @@ def test_posts_without_ids_are_numbered_across_batches(fitted: EventDetector) ->
 def test_no_usable_image_is_said_once(
     fitted: EventDetector, batch_size: int | None
 ) -> None:
-    posts = draw(20, seed=3)[0].assign(images=[["gone.png"]] * 20)
-    message = "none of the 20 images can be used: these posts are judged by their text"
+    posts = draw(20, seed=3)[0].assign(images=[["gone.png"]] * 9 + [None] * 11)
+    message = "none of the 9 images can be used, such as 'gone.png: missing file': th"
     with pytest.warns(UnusableInputWarning, match=message) as caught:
         audit = fitted.audit(posts, batch_size=batch_size)
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    assert (audit["image_status"] == "gone.png: missing file").all()
+    assert (audit["image_status"][:9] == "gone.png: missing file").all()
+
+
+@pytest.mark.parametrize("image", ["gone.png", b""], ids=["missing", "corrupt"])
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_ten_images_of_which_none_can_be_used_are_refused(
+    fitted: EventDetector, batch_size: int | None, image: Any
+) -> None:
+    posts = draw(20, seed=3)[0].assign(images=[[image]] * 10 + [None] * 10)
+    message = "none of the 10 images can be used.* pass an empty column of images"
+    with pytest.raises(InputError, match=message):
+        fitted.audit(posts, batch_size=batch_size)
+    audit = fitted.audit(posts.assign(images=None), batch_size=batch_size)
+    assert set(audit["rule"]) <= {"text", "none"}
 
 
 # Texts that are cut off

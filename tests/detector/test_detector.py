@@ -118,7 +118,7 @@ def test_scorers_read_the_evidence_for_the_right_class(
 def test_the_index_of_a_frame_is_kept(settings: dict[str, Any], data: Data) -> None:
     posts, y = data
     odd = posts.set_axis([f"row {i % 7}" for i in range(len(posts))])
-    labels = pd.Series(y, index=np.arange(len(y))[::-1])
+    labels = pd.Series(y, index=odd.index)
     detector = EventDetector(**settings).fit(odd, labels)
     plain = EventDetector(**settings).fit(posts, y)
     assert detector.out_of_fold_.index.tolist() == odd.index.tolist()
@@ -344,7 +344,7 @@ def test_a_policy_can_be_chosen_on_posts_that_were_held_out(
     words = [f"word{i}" for i in range(500)]
     texts = [" ".join(rng.choice(words, 4)) for _ in range(60)]
     y = np.arange(60) % 2
-    posts = pd.DataFrame({"text": texts})
+    posts = pd.DataFrame({"text": texts, "images": None})
     score = detector.audit(posts)["score"]
     detector.set_policy("recall>=0.5", holdout=(posts, y))
     assert detector.threshold_ == choose_threshold("recall>=0.5", score, y)

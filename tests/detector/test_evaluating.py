@@ -33,7 +33,6 @@ from mmevent import (
 )
 from mmevent.exceptions import (
     InputError,
-    UnusableInputWarning,
 )
 from mmevent.rule.smoothing import smooth_threshold
 from mmevent.synthetic.posts import make_posts
@@ -255,7 +254,7 @@ def test_held_out_posts_of_one_class_are_fine(detector: EventDetector) -> None:
     ("labels", "message"),
     [
         (np.full(40, 2), r"other labels than the training: expected \[0, 1\], got \[2"),
-        (np.full(40, np.nan), "other labels than the training"),
+        (np.full(40, np.nan), "missing labels: .* none in 40 of 40"),
         (np.zeros(39), "one label for each of 40 posts"),
     ],
     ids=["other", "missing", "length"],
@@ -370,13 +369,15 @@ def test_unusable_images_are_noted_by_reason(
     assert "corrupt" in note
 
 
-def test_all_images_broken_is_noted(data: Any, settings: dict[str, Any]) -> None:
-    posts, y = data
-    posts = posts.assign(images=[[b"broken"]] * len(posts))
-    with pytest.warns(UnusableInputWarning, match="none of the 90 images can be used"):
-        detector = EventDetector(**settings).fit(posts, y)
-    assert "90 of 90 images unusable: 90 unsupported." in detector.estimate_.notes
-    assert detector.estimate_.table["slice"].unique().tolist() == ["all"]
+def test_held_out_posts_without_a_usable_image_are_refused(
+    detector: EventDetector,
+) -> None:
+    posts, y = new_posts()
+    for source, reason in ((b"broken", "unsupported"), ("gone.png", "missing file")):
+        broken = posts.assign(images=[[source]] * len(posts))
+        message = rf"none of the 40 images can be used \(40 {reason}\): expected one"
+        with pytest.raises(InputError, match=message):
+            evaluate(detector, broken, y, held_out=True)
 
 
 # Slices, and another prevalence

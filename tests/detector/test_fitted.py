@@ -125,14 +125,14 @@ def test_seen_posts_are_those_of_the_fit_and_their_copies(
 ) -> None:
     reading = Reading.of(fitted)
     posts, _ = new_posts()
-    assert not fitted.fitted_.seen(reading.read(posts)).any()
+    assert not fitted.fitted_.seen(reading.read(posts, {})).any()
     with_text = int(np.flatnonzero(data[0]["text"].notna())[0])
     posts.at[3, "text"] = data[0].at[with_text, "text"]
     posts.at[3, "images"] = posts.at[4, "images"] = [Image.new("RGB", (9, 9), "teal")]
-    seen = fitted.fitted_.seen(reading.read(posts))
+    seen = fitted.fitted_.seen(reading.read(posts, {}))
     assert np.flatnonzero(seen).tolist() == [3, 4]
     nothing = {"text": ["a"], "id": ["x"]}
-    assert not fitted.fitted_.seen(reading.read(pd.DataFrame(nothing))).any()
+    assert not fitted.fitted_.seen(reading.read(pd.DataFrame(nothing), {})).any()
 
 
 # Which posts are those of the fit

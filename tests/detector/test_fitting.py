@@ -95,28 +95,38 @@ def test_a_branch_may_be_left_out(
     )
 
 
-def test_with_all_images_broken_it_works_as_text_only(
-    settings: dict[str, Any], data: Data
+@pytest.mark.parametrize(
+    ("sources", "reasons"),
+    [
+        ([b"", "gone.png"], "80 corrupt, 80 missing file"),
+        (["gone.png"], "80 missing file"),
+    ],
+)
+def test_images_of_which_none_can_be_used_are_refused_before_any_fit(
+    settings: dict[str, Any], data: Data, sources: list[Any], reasons: str
 ) -> None:
     posts, y = data
-    broken = posts.assign(images=[[b"", "gone.png"]] * len(posts))
-    detector = EventDetector(**settings)
-    message = (
-        r"none of the 160 images can be used \(80 corrupt, 80 missing file\): the "
-        r"detector works as text only\. Check image_root"
-    )
-    with pytest.warns(UnusableInputWarning, match=message) as caught:
-        detector.fit(broken, y)
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
-    assert detector.image_ is None
+    broken = posts.assign(images=[sources] * len(posts))
+    message = rf"images can be used \({reasons}\).*texts alone, pass image=None"
+    with pytest.raises(InputError, match=message):
+        EventDetector(**settings | {"text": object_that_is_not_fitted()}).fit(broken, y)
+    settings = settings | {"image": None}
+    detector = EventDetector(**settings).fit(broken, y)
     text_only = EventDetector(**settings).fit(posts.drop(columns="images"), y)
     assert detector.threshold_ == text_only.threshold_
     audit = detector.audit(broken)
     assert set(audit["rule"]) == {"text", "none"}
     assert audit["image_status"].notna().all()
-    # A picture met later has no branch to judge it.
-    assert set(detector.audit(posts)["rule"]) == {"text", "none"}
+
+
+def object_that_is_not_fitted() -> Any:
+    """Return a branch whose fit fails the test."""
+
+    class Never(LogisticRegression):
+        def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+            raise AssertionError("fitted")
+
+    return Never()
 
 
 def test_a_branch_whose_items_are_of_one_class_is_left_out(
@@ -137,7 +147,7 @@ def test_a_branch_whose_items_are_of_one_class_is_left_out(
 
 def test_no_branch_at_all_is_refused(settings: dict[str, Any], data: Data) -> None:
     posts, y = data
-    empty = posts.assign(text=None).drop(columns="images")
+    empty = posts.assign(text=None, images=None)
     with pytest.raises(InputError, match="no branch can be fitted: expected posts of"):
         EventDetector(**settings).fit(empty, y)
 
@@ -492,4 +502,5 @@ def test_texts_that_are_cut_off_are_named(
 ) -> None:
     detector, _, _ = encoded
     posts = [{"text": "the police march"}, {"text": "police " * 40}, {"text": None}]
+    posts[0]["images"] = None
     assert detector.audit(posts)["text_truncated"].tolist() == [False, True, False]

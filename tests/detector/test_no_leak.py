@@ -58,7 +58,7 @@ def run_of(
         **settings,
     )
     chosen = Settings.of(detector, seed=seed)
-    sample = chosen.sample(chosen.reading.read(posts), event, None, None)
+    sample = chosen.sample(chosen.read(posts), event, None, None)
     maker = chosen.fold_maker(sample, NESTED)
     if ignore_groups:
         alone = np.arange(len(event))

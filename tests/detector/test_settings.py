@@ -121,7 +121,7 @@ def test_a_random_state_is_a_seed_or_a_generator(
 
 def test_strings_need_a_positive_class(settings: dict[str, Any], data: Data) -> None:
     posts, y = data
-    with pytest.raises(InputError, match="cannot be told from y.*Pass pos_label='yes'"):
+    with pytest.raises(InputError, match="cannot be told from y.*pass pos_label='yes'"):
         EventDetector(**settings).fit(posts, np.array(["no", "yes"])[y])
 
 
@@ -152,8 +152,14 @@ def test_columns_may_have_other_names(
         ({"posts": []}, "there are no posts to fit"),
         ({"posts": ["a post"] * 80}, "post in row 0 is not a mapping.*got str"),
         ({"posts": 3}, "posts are of type int"),
-        ({"posts": [{"id": 1, "text": "a"}] * 80}, "1 ids occur more than once"),
-        ({"posts": [{"tweet": "a"}] * 80}, "neither a column 'text' nor 'images'"),
+        (
+            {"posts": [{"id": 1, "text": "a", "images": ""}] * 80},
+            "1 ids occur more than once",
+        ),
+        (
+            {"posts": [{"tweet": "a"}] * 80},
+            "no column 'text', which the detector needs",
+        ),
         ({"columns": {"text": "tweet"}}, "posts have no column 'tweet'"),
         ({"image_root": "no/such/folder"}, "no/such/folder"),
         ({"alpha_bounds": (-1, 3)}, r"alpha_bounds=\(-1, 3\)"),
@@ -298,14 +304,14 @@ def test_reading_takes_the_present_parameters(
 ) -> None:
     detector = EventDetector(**settings, columns={"text": "tweet"}, image_root=tmp_path)
     theirs = pd.DataFrame({"tweet": ["a"], "images": ["gone.png"]})
-    prepared = Reading.of(detector).read(theirs)
+    prepared = Reading.of(detector).read(theirs, {})
     assert prepared.posts["text"].tolist() == ["a"]
     assert prepared.images.statuses.tolist() == ["missing file"]
     own = Reading.of(detector).read_own(prepared.posts)
     assert own.posts["text"].tolist() == ["a"]
     detector.set_params(columns={"text": "message"})
     with pytest.raises(InputError, match="posts have no column 'message'"):
-        Reading.of(detector).read(theirs)
+        Reading.of(detector).read(theirs, {})
 
 
 @pytest.mark.parametrize("branch", ["auto", None])

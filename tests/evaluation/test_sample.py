@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold
 
 from mmevent.evaluation.folds import Folds, Task, fold_numbers
 from mmevent.evaluation.sample import SAME_FOLDS, Sample
-from mmevent.exceptions import InputError, UnusableInputWarning
+from mmevent.exceptions import InputError
 from mmevent.posts.prepared import Prepared
 
 
@@ -114,13 +114,6 @@ def test_images_that_cannot_be_used_are_counted_by_reason() -> None:
     (note,) = some.notes(uses_images=True)
     assert note == "2 of 3 images unusable: 1 missing file, 1 unsupported."
     assert some.notes(uses_images=False) == []
-
-
-def test_a_warning_says_that_no_image_can_be_used() -> None:
-    posts = Sample.of(prepared(images=[["gone.png"]] * N), EVENT, None)
-    with pytest.warns(UnusableInputWarning, match="none of the 120 images can be used"):
-        notes = posts.notes(uses_images=True)
-    assert notes == ["120 of 120 images unusable: 120 missing file."]
 
 
 def test_a_frozen_branch_is_an_assumption() -> None:

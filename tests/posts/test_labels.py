@@ -12,6 +12,7 @@ from mmevent.exceptions import InputError
 from mmevent.posts.labels import (
     as_labels,
     check_groups,
+    check_known_labels,
     check_labels,
     check_n_jobs,
     check_seed,
@@ -26,22 +27,19 @@ NAN = float("nan")
     ("y", "classes", "positive"),
     [
         ([0, 1, 0], [0, 1], 1),
-        ([-1, 0, -1], [-1, 0], 0),
-        ([1, 2, 1], [1, 2], 2),
         ([False, True, False], [False, True], True),
         ([0.0, 1.0, 0.0], [0.0, 1.0], 1.0),
-        ([-0.5, 0.5, -0.5], [-0.5, 0.5], 0.5),
         (np.array([0, 1, 0], dtype=np.uint8), [0, 1], 1),
         (np.array([0, 1, 0], dtype=object), [0, 1], 1),
         (np.array([False, True, False], dtype=object), [False, True], True),
-        (pd.Series([3, 7, 3], index=[9, 9, 1]), [3, 7], 7),
+        (pd.Series([0, 1, 0], index=[9, 9, 1]), [0, 1], 1),
         (pd.Series([0, 1, 0], dtype="Int64"), [0, 1], 1),
         (pd.Series([False, True, False], dtype="boolean"), [False, True], True),
         (pd.Series([0, 1, 0], dtype="category"), [0, 1], 1),
     ],
     ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', value)}",
 )
-def test_the_greater_of_two_numbers_or_booleans_is_positive(
+def test_of_0_and_1_and_of_booleans_the_greater_is_positive(
     y: Any, classes: list[Any], positive: Any
 ) -> None:
     event, found, label = check_labels(y, 3)
@@ -49,6 +47,99 @@ def test_the_greater_of_two_numbers_or_booleans_is_positive(
     assert event.dtype == bool
     assert found.tolist() == classes
     assert label == positive
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [1, 2, 1],
+        [-1, 1, -1],
+        [0, 2, 0],
+        [0.0, 0.5, 0.0],
+        pd.Series([1, 2, 1], dtype="Int64"),
+        pd.Series([1, 2, 1], dtype="category"),
+    ],
+    ids=str,
+)
+def test_two_other_numbers_are_asked_about(y: Any) -> None:
+    low, high = sorted(set(y))
+    message = (
+        rf"cannot be told from y: .* got \[{low}, {high}\]. .* pos_label={high}, or"
+    )
+    with pytest.raises(InputError, match=message):
+        check_labels(y, 3)
+    for positive in (low, high):
+        event, _, label = check_labels(y, 3, positive)
+        assert event.tolist() == [value == positive for value in y]
+        assert label == positive
+
+
+@pytest.mark.parametrize(
+    ("y", "alike"),
+    [
+        (["Yes ", "yes", "no"], "'Yes ', 'yes'"),
+        (["yes", "YES", "yes"], "'YES', 'yes'"),
+        (["not sure", "not  sure", "no"], "'not  sure', 'not sure'"),
+        (pd.Series(["no", "no\u00a0", "yes"], dtype="string"), "'no', 'no\\xa0'"),
+    ],
+    ids=str,
+)
+def test_labels_that_differ_by_case_or_spaces_are_named(y: Any, alike: str) -> None:
+    with pytest.raises(InputError, match="differ by case or spaces alone") as caught:
+        check_labels(y, 3, "yes")
+    assert alike in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series([["event"], ["none"], ["event"]]),
+        [["event"], ["none", "event"], []],
+        [["event"], None, ["event"]],
+        np.array([{"choices": ["event"]}, {}, {}]),
+    ],
+    ids=str,
+)
+def test_lists_as_labels_are_refused_in_one_line(y: Any) -> None:
+    with pytest.raises(InputError, match="expected one number, text or boolean for"):
+        check_labels(y, 3, "event")
+    with pytest.raises(InputError, match="expected one number, text or boolean for"):
+        check_known_labels(y, 3, np.array(["event", "none"]), "event")
+
+
+def test_three_classes_are_named_with_their_counts() -> None:
+    with pytest.raises(
+        InputError, match=r"y has 3 classes: .* got 0 \(2\), 1 \(1\), 9"
+    ):
+        check_labels([0, 9, 1, 0], 4)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [True, None, False],
+        np.array([True, None, False], dtype=object),
+        pd.Series([True, None, False]),
+        pd.Series([True, None, False], dtype="boolean"),
+        [True, NAN, False],
+    ],
+    ids=lambda y: f"{type(y).__name__}-{getattr(y, 'dtype', y)}",
+)
+def test_a_missing_label_of_held_out_posts_is_refused(y: Any) -> None:
+    message = r"missing labels.*none in 1 of 3, first in rows \[1\]"
+    with pytest.raises(InputError, match=message):
+        check_known_labels(y, 3, np.array([False, True]), True)
+    with pytest.raises(InputError, match=message):
+        check_labels(y, 3)
+
+
+def test_other_labels_of_held_out_posts_are_named() -> None:
+    classes = np.array(["no", "yes"])
+    assert check_known_labels(["yes", "yes"], 2, classes, "yes").tolist() == [True] * 2
+    with pytest.raises(InputError, match=r"got \['maybe'\]. Code the held-out posts"):
+        check_known_labels(["yes", "maybe"], 2, classes, "yes")
+    with pytest.raises(InputError, match=r"got \['Yes '\]. Some differ by case or"):
+        check_known_labels(["Yes ", "no"], 2, classes, "yes")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +156,7 @@ def test_the_greater_of_two_numbers_or_booleans_is_positive(
 )
 @pytest.mark.parametrize("positive", ["yes", "no"])
 def test_strings_need_a_positive_class(y: Any, positive: str) -> None:
-    with pytest.raises(InputError, match=r"cannot be told.*Pass pos_label='yes'"):
+    with pytest.raises(InputError, match=r"cannot be told.*pass pos_label='yes'"):
         check_labels(y, 3)
     event, classes, label = check_labels(y, 3, positive)
     assert event.tolist() == [value == positive for value in y]
