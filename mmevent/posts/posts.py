@@ -16,7 +16,7 @@ from mmevent.exceptions import InputError
 from mmevent.posts.cells import encodes, without_surrogates
 from mmevent.posts.damage import check_undamaged
 from mmevent.posts.duplicates import duplicates
-from mmevent.posts.image_cells import EXPECTED, CellReader, is_missing, number_as_text
+from mmevent.posts.image_cells import EXPECTED, CellReader, is_missing
 from mmevent.posts.images import Images
 from mmevent.posts.keys import as_keys
 from mmevent.posts.records import (
@@ -377,7 +377,7 @@ def _text(cell: Any) -> str | None:
     if isinstance(cell, str):
         text = without_surrogates(str(cell))
     elif isinstance(cell, numbers.Number | np.bool_):
-        text = number_as_text(cell)
+        text = str(cell)
     else:
         raise TypeError(type(cell).__name__)
     return text if is_visible(text) else None
