@@ -38,7 +38,7 @@ def plain(n: int = 300) -> pd.DataFrame:
         (["a", None], {"party: a", "party: missing"}),
         ([2**60, 2**60 + 1], {f"party: {2**60}", f"party: {2**60 + 1}"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(map(str, value))),
 )
 def test_every_post_is_in_one_group(values: list[Any], groups: set[str]) -> None:
     audit = plain().assign(party=pd.Series(values * 150, dtype=object))

@@ -150,7 +150,11 @@ def test_lists_and_mappings_have_a_form_in_a_cell(tmp_path: Path) -> None:
     assert images == to_posts(frame)["images"].tolist()
 
 
-@pytest.mark.parametrize("cell", [b"x", [b"x"], {1, 2}, object()], ids=str)
+@pytest.mark.parametrize(
+    "cell",
+    [b"x", [b"x"], {1, 2}, object()],
+    ids=["bytes", "list of bytes", "set", "object"],
+)
 def test_what_a_cell_cannot_hold_is_refused(tmp_path: Path, cell: object) -> None:
     with pytest.raises(InputError, match="does not fit into .csv.* in a cell"):
         write_table(pd.DataFrame({"a": [cell, "x"]}), tmp_path / "a.csv")
