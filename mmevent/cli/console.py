@@ -82,14 +82,14 @@ class OneLineGroup(click.Group):
                 sys.exit(0)
             if (code := exit_code(error)) is None:
                 raise
-            _complain(in_words(self._message(error)))
+            _complain(self._message(error))
         sys.exit(code if isinstance(code, int) else 0)
 
     def _message(self, error: Exception) -> str:
         if isinstance(error, click.UsageError):
             path = error.ctx.command_path if error.ctx else self.name
             return f"{error.format_message()} See '{path} --help'."
-        return str(error) or f"the work ended with {type(error).__name__}."
+        return in_words(str(error)) or f"the work ended with {type(error).__name__}."
 
 
 def _complain(message: str) -> None:

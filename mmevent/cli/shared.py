@@ -291,7 +291,9 @@ def name_columns(
     }
     columns = kept | given
     for name, value in columns.items():
-        check_column(path, frame, value, COLUMN_OPTIONS.get(name, "--columns"))
+        single = f"column_{name}" in options
+        option = COLUMN_OPTIONS[name] if single else f"--columns {name}={value}"
+        check_column(path, frame, value, option)
     return columns
 
 
@@ -318,7 +320,7 @@ def read_dates(
     if date_format is None:
         return
     name = columns.get("created_at", "created_at")
-    check_column(path, frame, name, "--columns created_at=COLUMN")
+    check_column(path, frame, name, "--date-format, which reads that column")
     ids = frame.get(columns.get("id", "id"), range(len(frame)))
     frame[name] = to_iso(frame[name], date_format, ids)
 

@@ -52,7 +52,7 @@ _VALUE = r"""(?:'[^']*'|"[^"]*"|\[[^\]]*\]|[\w./+-]*[\w/+-])?"""
 _NAMES = "|".join(_OPTIONS)
 _PLAIN = "|".join(name for name in _OPTIONS if "_" in name)
 _WORDS = re.compile(
-    rf"""(?<![\w-])(?P<name>{_NAMES})=(?P<value>{_VALUE})(?!\w)"""
+    rf"""(?<![\w-])(?P<name>{_NAMES})=(?!\.\.\.)(?P<value>{_VALUE})(?!\w)"""
     # What a table or a folder is called stays as it is.
     r"""|(?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)"""
     rf"""|(?<![\w-])(?P<plain>{_PLAIN})(?![\w=])"""

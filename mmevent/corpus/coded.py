@@ -11,6 +11,7 @@ from mmevent.corpus.columns import need_columns, number_column, truth
 from mmevent.corpus.sampling import PROBABILITY, STRATUM, Strata
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_key, as_keys
+from mmevent.posts.labels import check_spelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,6 +113,7 @@ def _as_events(coded: pd.DataFrame, label: str, pos_label: Any) -> FloatArray:
     if pos_label is not None:
         known = list(dict.fromkeys(key for key in keys if key is not None))
         event = as_key(pos_label)
+        check_spelling(np.array([*known, event]), f"the column {label!r}")
         if len([key for key in known if key != event]) > 1:
             raise InputError(
                 f"the column {label!r} has other labels than two: expected "

@@ -15,6 +15,7 @@ from mmevent._settings import with_own_settings
 from mmevent.corpus.columns import need_columns
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name
+from mmevent.posts.labels import check_spelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -253,6 +254,7 @@ def _wide(
                 f"{coded.loc[others, 'id'][:5].tolist()}. Correct them."
             )
     given = keys[keys["label"].notna()]
+    check_spelling(given["label"].unique(), f"the column {label!r}")
     idle = sorted(set(keys["coder"]) - set(given["coder"]))
     if idle:
         raise InputError(

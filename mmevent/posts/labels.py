@@ -56,7 +56,7 @@ def _check_present(labels: NDArray[Any]) -> None:
         )
 
 
-def check_spelling(classes: NDArray[Any]) -> None:
+def check_spelling(classes: NDArray[Any], what: str = "y") -> None:
     """Validate that no two distinct labels differ by case or spaces alone."""
     spellings: dict[str, list[str]] = {}
     for label in classes.tolist():
@@ -65,8 +65,9 @@ def check_spelling(classes: NDArray[Any]) -> None:
     alike = [label for same in spellings.values() if len(same) > 1 for label in same]
     if alike:
         raise InputError(
-            f"y has labels that differ by case or spaces alone: expected one spelling "
-            f"of each, got {', '.join(map(repr, alike[:6]))}. Spell them alike."
+            f"{what} has labels that differ by case or spaces alone: expected one "
+            f"spelling of each, got {', '.join(map(repr, alike[:6]))}. Spell them "
+            f"alike."
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
-from mmevent.posts.sources import unwrap
+from mmevent.posts.sources import HOW_TO_DOWNLOAD, unwrap
 
 
 def check_any_usable(
@@ -75,7 +75,7 @@ def _shown(image: Images) -> str:
         return f"one without a path, whose status is {str(status)!r}, as the first"
     shown = f"{os.fsdecode(path)!r} as the first, whose status is {str(status)!r}"
     if status == "remote":
-        return f"{shown}: images are never fetched, so download them first"
+        return f"{shown}: {HOW_TO_DOWNLOAD}"
     place = os.path.join(image.root, os.fsdecode(path))
     shown += f": it was looked for as {place!r}"
     longer = glob.glob(glob.escape(place) + ".*") if status == "missing file" else []

@@ -136,6 +136,16 @@ def test_a_single_option_against_columns_is_refused() -> None:
         shared.named_columns(options)
 
 
+def test_a_column_that_is_not_there_is_of_an_option_that_the_command_has() -> None:
+    frame = pd.DataFrame({"text": ["x"]})
+    given = {"columns": {"author": "writer"}}
+    with pytest.raises(InputError, match="Correct --columns author=writer"):
+        shared.name_columns(Path("p.csv"), frame, given)
+    given = {"columns": {"id": "nr"}, "column_id": None}
+    with pytest.raises(InputError, match="Correct --id-column"):
+        shared.name_columns(Path("p.csv"), frame, given)
+
+
 def test_a_date_format_rewrites_the_column_of_times() -> None:
     frame = pd.DataFrame({"text": "x", "when": ["31/12/2024"]})
     columns = {"created_at": "when"}
@@ -143,7 +153,9 @@ def test_a_date_format_rewrites_the_column_of_times() -> None:
     assert frame["when"].tolist() == ["31/12/2024"]
     shared.read_dates(Path("p.csv"), frame, columns, "%d/%m/%Y")
     assert frame["when"].tolist() == ["2024-12-31T00:00:00"]
-    with pytest.raises(InputError, match="no column 'created_at'.*--columns created_"):
+    with pytest.raises(
+        InputError, match="no column 'created_at'.*--date-format, which"
+    ):
         shared.read_dates(Path("p.csv"), frame, {}, "unix")
 
 

@@ -50,6 +50,7 @@ def test_parameters_become_options(python: str, words: str) -> None:
         "the post's 'pos_label' and other posts' texts",
         "a text and an image; y axis; --image-root here",
         "my_image_root_2 and n_jobs2",
+        "Name yours by columns, text=... and images=... (--columns).",
     ],
 )
 def test_names_of_the_caller_stay(message: str) -> None:

@@ -49,7 +49,12 @@ def test_words_are_labels_where_one_is_named_as_the_event() -> None:
     assert same(words, pos_label="protest")
     with pytest.raises(InputError, match="or say which label is an event"):
         same(words)
-    words.loc[3, "event"] = "Other"
+    with pytest.raises(InputError, match="differ by case or spaces.*'Protest'"):
+        same(words, pos_label="Protest")
+    words.loc[3, "event"] = "Other "
+    with pytest.raises(InputError, match="'event' has labels that differ by case"):
+        same(words, pos_label="protest")
+    words.loc[3, "event"] = "unclear"
     with pytest.raises(InputError, match="other labels than two: expected 'protest'"):
         same(words, pos_label="protest")
 

@@ -156,3 +156,10 @@ def test_a_notebook_shows_agreement_with_all_names_escaped() -> None:
     assert "10 posts to adjudicate" in shown
     assert repr(found).startswith("<Agreement: alpha 0.0")
     assert len(repr(found)) < 100
+
+
+def test_labels_that_differ_by_case_or_spaces_are_no_disagreement() -> None:
+    words = codings().replace({"event": {0: "no", 1: "yes"}})
+    words.loc[0, "event"] = words.loc[0, "event"].upper()
+    with pytest.raises(InputError, match="'event' has labels that differ by case"):
+        agreement(words, "event", coder="coder")

@@ -62,7 +62,10 @@ def test_a_forgotten_ending_is_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("https://x.org/1.jpg", "images are never fetched, so download them first"),
+        (
+            "https://x.org/1.jpg",
+            "nothing is fetched from a network, so download them first",
+        ),
         (b"<html>", "one without a path, whose status is 'unsupported'"),
         ({"bytes": b"", "path": "a.jpg"}, "one without a path, whose status is 'corr"),
         ({"bytes": None, "path": "a.jpg"}, "got 'a.jpg' as the first"),
