@@ -75,7 +75,7 @@ def _parameters(branch: Any) -> Iterator[tuple[str, Any]]:
                 and value is not None
                 and _is_ours(name, parameters, branch)
             )
-            or (last in _GRIDS and _WEIGHTS in str(value))
+            or last in _GRIDS
         )
         if names_labels and not name.startswith(tuple(frozen)):
             yield name, value
@@ -95,17 +95,18 @@ def _translated(name: str, value: Any, branch: Any, coding: Sequence[Any]) -> An
         return _codes(name, value, branch, coding)
     if not isinstance(value, Mapping):  # a search takes several grids
         return [_translated(name, grid, branch, coding) for grid in value]
-    return {
-        parameter: [
-            _codes(name, choice, branch, coding)
-            if isinstance(choice, Mapping)
-            else choice
-            for choice in choices
-        ]
-        if parameter.split("__")[-1] == _WEIGHTS
-        else choices
-        for parameter, choices in value.items()
-    }
+    translated = {}
+    for parameter, choices in value.items():
+        is_weights = parameter.split("__")[-1] == _WEIGHTS
+        if isinstance(choices, list | tuple | np.ndarray):  # a distribution stays
+            choices = [
+                _codes(name, choice, branch, coding)
+                if is_weights and isinstance(choice, Mapping)
+                else with_coded_labels(choice, coding)
+                for choice in choices
+            ]
+        translated[parameter] = choices
+    return translated
 
 
 def _codes(

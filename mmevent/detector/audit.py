@@ -12,7 +12,7 @@ from mmevent._common import as_whole, warn_user
 from mmevent._settings import with_own_settings
 from mmevent._walk import walk
 from mmevent.branches.text import TextClassifier
-from mmevent.detector.fitted import NO_IMAGES
+from mmevent.detector.fitted import FEWEST, NO_IMAGES
 from mmevent.encoders.cache import shared_memo
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.posts.needed import check_needed
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from mmevent.rule.fusion import Evidence
 
 _LINK = 60  # letters of a link that are shown
-# Of fewer pictures than this all may be broken by chance, as of a single post.
-_FEWEST = 10
 
 AUDIT_COLUMNS = (
     *("id", "prediction", "margin", "score", "rule", "p_text", "p_image", "n_images"),
@@ -57,7 +55,7 @@ def audit_posts(
     needed = fitted.needed()
     if batch_size is None:
         prepared = reading.read(posts, needed)
-        fitted.check_images([prepared], fewest=_FEWEST)
+        fitted.check_images([prepared])
         audit = _score(fitted, prepared, verbose=reading.verbose)
     else:
         size = _checked_size(batch_size)
@@ -78,7 +76,7 @@ def _check_some_usable(audit: pd.DataFrame) -> None:
         return
     first = audit["image_status"].dropna().iloc[0]
     reason = f"none of the {n_images:,} images can be used, such as {first!r:.200}"
-    if n_images >= _FEWEST:
+    if n_images >= FEWEST:
         raise InputError(
             f"{reason}: expected one or more. Correct the paths or image_root; or, "
             f"{NO_IMAGES}."
@@ -99,7 +97,8 @@ def _score_batches(
         for start in range(0, max(len(table), 1), size):
             yield reading.read_own(table.iloc[start : start + size])
 
-    fitted.check_images(batches(), fewest=_FEWEST)
+    if table["images"].str.len().any():
+        fitted.check_images(batches())
     parts = []
     hidden = not reading.verbose
     with tqdm(total=len(table), desc="Predicting", unit="post", disable=hidden) as bar:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmevent.rule.search import Search
     from mmevent.rule.two_stage import TwoStageRule
 
+FEWEST = 10  # of fewer pictures all may be broken by chance, as of a single post
 NO_IMAGES = (
     "to judge posts by their text alone, pass an empty column of images "
     "(--allow-text-only on the command line)"
@@ -205,11 +206,13 @@ class FittedDetector:
             needed["images"] = NO_IMAGES
         return needed
 
-    def check_images(self, parts: Iterable[Prepared], **how: Any) -> None:
+    def check_images(
+        self, parts: Iterable[Prepared], *, decoding: bool = False
+    ) -> None:
         """Validate that a picture of the posts can be used, see `check_any_usable`."""
         if self.image is not None:
             images = (prepared.images for prepared in parts)
-            check_any_usable(images, NO_IMAGES, **how)
+            check_any_usable(images, NO_IMAGES, fewest=FEWEST, decoding=decoding)
 
     def evidence(self, prepared: Prepared) -> tuple[Evidence, NDArray[np.float64]]:
         """Return the probabilities of posts, and p_image of each usable image."""

@@ -34,7 +34,8 @@ def aligned(values: Any, rows: Any, name: str) -> Any:
     Raises
     ------
     InputError
-        If both have an index, and that of the values is not the same labels.
+        If both have an index, and that of the values is not the same labels, or it
+        counts the values from 0 and the posts are in another order.
 
     Examples
     --------
@@ -49,6 +50,13 @@ def aligned(values: Any, rows: Any, name: str) -> Any:
     own, theirs = values.index, rows.index
     if len(own) != len(theirs) or own.equals(theirs):  # lengths are checked elsewhere
         return values
+    if own.equals(pd.RangeIndex(len(own))) and isinstance(own, pd.RangeIndex):
+        raise InputError(
+            f"the order of {name} cannot be told: expected the index of the posts, "
+            f"such as {theirs[:5].tolist()}, got a new one that counts from 0. Pass "
+            f"{name}.to_numpy() if it is in the order of the posts, or "
+            f"{name}.reindex(posts.index) if it is not."
+        )
     if own.is_unique and theirs.is_unique and theirs.isin(own).all():
         return values.reindex(theirs)
     strangers = own[~own.isin(theirs)][:5].tolist()

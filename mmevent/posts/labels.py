@@ -59,7 +59,7 @@ def _check_present(labels: NDArray[Any]) -> None:
 def check_spelling(classes: NDArray[Any], what: str = "y") -> None:
     """Validate that no two distinct labels differ by case or spaces alone."""
     spellings: dict[str, list[str]] = {}
-    for label in classes.tolist():
+    for label in dict.fromkeys(classes.tolist()):
         if isinstance(label, str):
             spellings.setdefault(_plain(label), []).append(label)
     alike = [label for same in spellings.values() if len(same) > 1 for label in same]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -77,8 +76,4 @@ def _shown(image: Images) -> str:
     if status == "remote":
         return f"{shown}: {HOW_TO_DOWNLOAD}"
     place = os.path.join(image.root, os.fsdecode(path))
-    shown += f": it was looked for as {place!r}"
-    longer = glob.glob(glob.escape(place) + ".*") if status == "missing file" else []
-    if longer:
-        shown += f", where {os.path.basename(min(longer))!r} is"
-    return shown
+    return f"{shown}: it was looked for as {place!r}"

@@ -77,6 +77,14 @@ def test_the_grid_of_a_search_is_translated() -> None:
     ]
 
 
+def test_estimators_in_a_grid_are_translated() -> None:
+    steps = {"logisticregression": [logistic(WEIGHTS), logistic(None)]}
+    search = GridSearchCV(make_pipeline(logistic(None)), steps)
+    one, other = with_coded_labels(search, CODING).param_grid["logisticregression"]
+    assert one.class_weight == CODED
+    assert other.class_weight is None
+
+
 @pytest.mark.parametrize(
     "branch",
     [

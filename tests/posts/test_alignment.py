@@ -57,6 +57,15 @@ def test_another_index_is_refused(index: list[Any], message: str) -> None:
         aligned(pd.Series([1, 2, 3], index=index), POSTS, "groups")
 
 
+def test_a_new_index_beside_posts_in_another_order_says_nothing() -> None:
+    posts = pd.DataFrame({"text": list("abc")}, index=[2, 0, 1])
+    with pytest.raises(InputError, match=r"order of y cannot be told.*y\.to_numpy\(\)"):
+        aligned(pd.Series([1, 2, 3]), posts, "y")
+    assert aligned(
+        pd.Series([1, 2, 3], index=[0, 1, 2][::-1]), posts, "y"
+    ).tolist() == [*(1, 3, 2)]
+
+
 def test_a_detector_puts_labels_and_groups_in_order() -> None:
     posts, y, _ = make_posts(80, random_state=0, image_size=8)
     text, _ = demo_branches()
@@ -66,9 +75,10 @@ def test_a_detector_puts_labels_and_groups_in_order() -> None:
     shuffled = posts.sample(frac=1, random_state=1)
     expected = detector.fit(shuffled, y[shuffled.index], groups=group[shuffled.index])
     table = expected.out_of_fold_
-    detector.fit(shuffled, pd.Series(y), groups=group)
+    other = pd.Series(y)[::-1]
+    detector.fit(shuffled, other, groups=group[::-1])
     pd.testing.assert_frame_equal(detector.out_of_fold_, table)
-    evaluate(detector, shuffled, pd.Series(y), groups=group)
+    evaluate(detector, shuffled, other, groups=group[::-1])
     with pytest.raises(InputError, match="the index of y is not that of the posts"):
         evaluate(detector, shuffled, pd.Series(y, index=range(1, 81)))
     with pytest.raises(InputError, match="the index of y is not that"):

@@ -52,13 +52,6 @@ def test_the_first_is_shown_with_its_place_and_the_reason(tmp_path: Path) -> Non
         check_any_usable([images], "go on")
 
 
-def test_a_forgotten_ending_is_seen(tmp_path: Path) -> None:
-    PICTURE.save(tmp_path / "4.jpg")
-    reason = why_unusable([Images(["4"], image_root=tmp_path)])
-    assert reason is not None
-    assert reason.endswith("4', where '4.jpg' is")
-
-
 @pytest.mark.parametrize(
     ("source", "words"),
     [
