@@ -213,7 +213,7 @@ def _look_ahead(
 
     With --allow-text-only, images of which none can be used are left out.
     """
-    from mmevent.detector.settings import Reading
+    from mmevent.detector import Reading
 
     root, outside = _image_root(posts, options), options["allow_outside_root"]
     reading = Reading(columns, root, outside, verbose=False)

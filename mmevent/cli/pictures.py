@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mmevent.detector import EventDetector
-    from mmevent.detector.settings import Reading
+    from mmevent.detector import EventDetector, Reading
 
 TEXT_ONLY = click.option(
     "--allow-text-only",
@@ -84,7 +83,7 @@ def warn_of_text_only(reading: Reading, frame: pd.DataFrame) -> bool:
 
 def without_images(detector: EventDetector, frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table with an empty column of images where none can be used."""
-    from mmevent.detector.settings import Reading
+    from mmevent.detector import Reading
 
     reading = Reading.of(detector)
     if detector.image_ is None or not warn_of_text_only(reading, frame):

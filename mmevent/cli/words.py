@@ -33,6 +33,7 @@ _OPTIONS = {
     "pos_label": "--positive",
     "prevalence": "--prevalence",
     "random_state": "--seed",
+    "sample": "--sample",
     "second_stage": "--second-stage",
     "seeds": "--seeds",
     "text": "--text",

@@ -11,12 +11,14 @@ from mmevent.detector.evaluating import evaluate
 from mmevent.detector.fitted import FittedDetector
 from mmevent.detector.learning import learning_curve
 from mmevent.detector.second_stage import FalsePositiveFilter
+from mmevent.detector.settings import Reading
 
 __all__ = [
     "AUDIT_COLUMNS",
     "EventDetector",
     "FalsePositiveFilter",
     "FittedDetector",
+    "Reading",
     "evaluate",
     "learning_curve",
 ]

@@ -57,7 +57,26 @@ _WITHOUT = {
 
 @dataclass(frozen=True)
 class Reading:
-    """How tables of posts are read: names of columns, and where pictures may lie."""
+    """How tables of posts are read: names of columns, and where pictures may lie.
+
+    Parameters
+    ----------
+    columns : mapping or None
+        Our names of columns to the caller's, as in `EventDetector`.
+    image_root : str, path or None
+        Folder or zip that paths of pictures start from.
+    allow_outside_root : bool
+        Whether pictures outside that folder are opened.
+    verbose : bool
+        Whether progress is shown.
+
+    Examples
+    --------
+    >>> from mmevent.detector import Reading
+    >>> reading = Reading({"text": "body"}, None, False, verbose=False)
+    >>> len(reading.read([{"body": "They march"}], {}))
+    1
+    """
 
     columns: Mapping[str, Any] | None
     image_root: Any

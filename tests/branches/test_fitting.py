@@ -34,7 +34,7 @@ from mmevent.encoders.cache import shared_memo
 from mmevent.evaluation.folds import Task
 from mmevent.evaluation.nested import merge, run_tasks, to_evidence
 from mmevent.exceptions import InputError
-from mmevent.posts.decoding import decode
+from mmevent.posts import decoding
 from mmevent.posts.images import Images
 from mmevent.posts.labels import Labels
 from mmevent.posts.prepared import Material, Prepared
@@ -464,9 +464,9 @@ def test_images_are_examined_by_the_branches_that_see_them(
 
     def watched(content: Any, *options: Any) -> Any:
         decoded.append(content)
-        return decode(content, *options)
+        return decoding.decoded(content, *options)
 
-    monkeypatch.setattr("mmevent.posts.sources.decode", watched)
+    monkeypatch.setattr("mmevent.posts.sources.decoded", watched)
     with shared_memo():
         found = examine(images, [branch, TfidfVectorizer()])
         assert len(decoded) == len(pictures) + 2

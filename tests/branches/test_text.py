@@ -123,7 +123,7 @@ def test_a_row_that_is_no_text_is_named(
     ("parameter", "value"),
     [
         ("encoder__batch_size", 0),
-        ("encoder__batch_size", 2.0),
+        ("encoder__batch_size", 2.5),
         ("encoder__batch_size", True),
         ("head", "svm"),
         ("class_weight", "auto"),

@@ -143,7 +143,7 @@ def test_what_label_studio_exports_is_read_back(
     export.write_text(json.dumps(rows))
     words = ["estimate", predictions, export, "--label", "event", "--positive", "yes"]
     assert "20 [20, 20]" in done(*words, "--sample", drawn).stdout
-    assert "--sample on the command line" in refused(*words)
+    assert "(--sample)" in refused(*words)
     said = done("agreement", export, "--label", "event", "--coder", "annotator")
     assert "60\n0 posts to adjudicate" in said.stdout
     export.write_text(json.dumps([row | {"post_id": 1} for row in rows]))

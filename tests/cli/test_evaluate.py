@@ -103,8 +103,8 @@ def test_a_model_that_knows_no_label_asks_for_it(
 ) -> None:
     load = mmevent.load
 
-    def load_nameless(folder: Path) -> Any:
-        loaded = load(folder)
+    def load_nameless(folder: Path, **settings: Any) -> Any:
+        loaded = load(folder, **settings)
         loaded.fitted_ = replace(loaded.fitted_, label_name=None)
         return loaded
 

@@ -341,7 +341,7 @@ def test_fit_refuses_labels(
 def test_forward_in_time_needs_times_that_parse(
     refused: Command, changed: Callable[..., Path], models: list[str], tmp_path: Path
 ) -> None:
-    words = [*models, "--forward-in-time", "-o", tmp_path / "model"]
+    words = [*models, "--image", "none", "--forward-in-time", "-o", tmp_path / "model"]
     path = changed(created_at="03/09/2024")
     line = refused("fit", path, "--label", "event", *words)
     assert "created_at of 200 of 200 posts" in line
@@ -368,7 +368,7 @@ def test_forward_in_time_needs_times_that_parse(
         ),
         ("posts.csv", b'text,event\na,1,"b\n', "not well formed"),
         ("posts.jsonl", b'{"text": "a", "event": 1}\n[1, 2]\n', "line 2, which is a"),
-        ("posts.xlsx", b"PK", "no suffix that names a kind of table"),
+        ("posts.pdf", b"PK", "no suffix that names a kind of table"),
     ],
     ids=[
         "empty",
@@ -400,6 +400,7 @@ class Fitted:
     """A detector that notes what is done with it."""
 
     estimate_ = "figures with 中"
+    image_root: Any = None
 
     def __init__(self, notes: list[str], error: type[Exception] | None) -> None:
         self.notes, self.error = notes, error
@@ -423,5 +424,6 @@ def test_a_model_is_saved_before_anything_is_printed(
     monkeypatch.setattr(shared, "show_bars", lambda detector, shown: None)
     detector: Any = Fitted(notes, error)
     with pytest.raises(error) if error else nullcontext():
-        fit.fit_and_save(detector, *(None,) * 2, tmp_path)  # type: ignore[arg-type]
+        nothing: Any = None
+        fit.fit_and_save(detector, nothing, nothing, tmp_path, table=tmp_path)
     assert notes == ["fitted", "saved", "figures with 中", "the rule"]

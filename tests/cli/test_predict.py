@@ -185,14 +185,14 @@ def test_one_broken_image_costs_its_own_row_only(
 
 
 def test_images_outside_the_tables_folder_are_not_opened(
-    done: Command, model: Path, uncoded: Path, tmp_path: Path
+    done: Command, refused: Command, model: Path, uncoded: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "posts.csv"
     shutil.copy(uncoded, table)
     linked = tmp_path / "images"
     linked.symlink_to(uncoded.parent / "images")
     out = tmp_path / "audit.csv"
-    assert "outside root" in done("predict", model, table, "-o", out).stdout
+    assert "25 outside root" in refused("predict", model, table, "-o", out)
     words = ["--allow-outside-root", "-o", out]
     assert "all usable" in done("predict", model, table, *words).stdout
     words = ["--image-root", uncoded.parent, "-o", out]
@@ -200,7 +200,7 @@ def test_images_outside_the_tables_folder_are_not_opened(
 
 
 def test_predict_refuses_before_it_loads(refused: Command, tmp_path: Path) -> None:
-    line = refused("predict", "no-model", "posts.csv", "-o", tmp_path / "audit.xlsx")
+    line = refused("predict", "no-model", "posts.csv", "-o", tmp_path / "audit.pdf")
     assert "no suffix that names a kind of table" in line
     line = refused("predict", "no-model", "posts.csv", "-o", tmp_path / "no" / "a.csv")
     assert "does not exist" in line

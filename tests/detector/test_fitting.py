@@ -39,7 +39,7 @@ from mmevent.exceptions import (
     PolicyError,
     UnusableInputWarning,
 )
-from mmevent.posts.decoding import decode
+from mmevent.posts import decoding
 from mmevent.posts.images import Images
 from mmevent.posts.posts import flatten_images, to_posts
 from mmevent.rule.smoothing import smooth_threshold
@@ -461,9 +461,9 @@ def test_each_picture_is_decoded_once(
 
     def watched(source: Any, *options: Any) -> Any:
         decoded.append(source)
-        return decode(source, *options)
+        return decoding.decoded(source, *options)
 
-    monkeypatch.setattr("mmevent.posts.sources.decode", watched)
+    monkeypatch.setattr("mmevent.posts.sources.decoded", watched)
     posts, y = draw(60, share_broken=0.05)
     n_distinct = len(set(Images(flatten_images(to_posts(posts))[0]).digests))
     branch = ImageClassifier(ImageEncoder(tiny_image_model, cache=tmp_path / "cache"))
