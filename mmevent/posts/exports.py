@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -151,7 +149,7 @@ def _telethon(message: Record) -> Record:
         message,
         text=message.get("message") or message.get("text"),
         images=named,
-        created_at=unix_to_iso(message.get("date")),
+        created_at=message.get("date"),
         author=by or message.get("sender_id") or message.get("post_author"),
     )
 
@@ -169,7 +167,7 @@ def _desktop(message: Record) -> Record:
         message,
         text=parts,
         images=["not exported" if str(file).startswith(_NOT_EXPORTED) else file],
-        created_at=unix_to_iso(message.get("date_unixtime")) or message.get("date"),
+        created_at=message.get("date_unixtime") or message.get("date"),
         author=message.get("from_id") or message.get("from"),
     )
 
@@ -271,14 +269,6 @@ def new_record(item: Record, **ours: Any) -> Record:
         record[name] = None if value is None else str(value)
     record["images"] = [str(one) for one in record["images"] if one is not None]
     return record
-
-
-def unix_to_iso(value: Any) -> Any:
-    """Return seconds since 1970 in ISO 8601, and other times as they are."""
-    if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-        with suppress(ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(int(value), UTC).isoformat()
-    return value
 
 
 def mappings(items: Iterable[Any], seen: Counter[str]) -> Iterator[Record]:

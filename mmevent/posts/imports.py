@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,19 +15,19 @@ import pandas as pd
 from mmevent.exceptions import InputError
 from mmevent.posts.cells import without_surrogates
 from mmevent.posts.codings import NO_POST_ID, TOOLS
+from mmevent.posts.damage import check_undamaged
 from mmevent.posts.exports import (
     PLATFORMS,
     Record,
     platform_of,
     read_json,
-    unix_to_iso,
 )
 from mmevent.posts.finding import Pictures
 from mmevent.posts.image_cells import CellReader, is_missing, number_as_text
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import check_columns, listed
 from mmevent.posts.tables import read_table
-from mmevent.posts.times import to_iso
+from mmevent.posts.times import to_iso, unix_to_iso
 
 _READERS = PLATFORMS | TOOLS
 SOURCES = ("4cat", *_READERS, "table")
@@ -54,7 +54,6 @@ _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "labelstudio": {"id": ("post_id",), "coder": ("annotator",)},
     "doccano": {"id": ("post_id",), "text": ("data",)},
 }
-_SCIENTIFIC = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+")
 _URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
 _UNCLEAR = re.compile(r"[|;,\s\[]")
 
@@ -158,8 +157,9 @@ def import_posts(
     pictures = None if images is None else Pictures(Path(images))
     notes += _place(records, pictures, images, image_root)
     urls = [one for record in records for one in record["images"] if _URL.match(one)]
+    _date(records, source, date_format)
     posts = _to_table(records)
-    notes += _times(posts, date_format)
+    notes += _times(posts)
     return ImportedPosts(posts, notes, list(dict.fromkeys(urls)))
 
 
@@ -216,8 +216,6 @@ def _from_table(
             value = record[name]
             record[name] = None if is_missing(value) else number_as_text(value)
         record["images"] = _paths(record.get("images"), reader, seen)
-        if source == "4cat":
-            record["created_at"] = unix_to_iso(record.get("created_at"))
     return records
 
 
@@ -263,7 +261,7 @@ def _paths(cell: Any, reader: CellReader, seen: Counter[str]) -> list[str]:
 
 
 def _with_ids(records: list[Record]) -> list[Record]:
-    """Return records whose ids are text."""
+    """Return records whose ids are text, with all their digits."""
     ids = [_id(record.get("id")) for record in records]
     wrong = [row for row, one in enumerate(ids) if one is None]
     if wrong:
@@ -273,16 +271,34 @@ def _with_ids(records: list[Record]) -> list[Record]:
             f"{records[wrong[0]].get('id')!r} in row {wrong[0]}. Export the posts "
             "again, and open the file in no spreadsheet."
         )
+    check_undamaged(pd.Series(ids, dtype=object), "id")
     return [record | {"id": one} for record, one in zip(records, ids, strict=True)]
 
 
 def _once(records: list[Record], seen: Counter[str]) -> list[Record]:
     """Return each post once, since pages of an export overlap."""
-    kept: dict[str, Record] = {}
+    versions: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        kept.setdefault(record["id"], record)
-    seen["posts that came again, by their id, left out"] += len(records) - len(kept)
-    return list(kept.values())
+        versions[record["id"]].append(record)
+    other = {
+        post: n
+        for post, (first, *later) in versions.items()
+        if (n := sum(_text(one) != _text(first) for one in later))
+    }
+    n_other = sum(other.values())
+    seen["posts that came again, by their id, left out"] += (
+        len(records) - len(versions) - n_other
+    )
+    seen[
+        "posts that came again with another text, left out: the first text was kept "
+        f"(first ids: {listed(list(other)[:5])})"
+    ] += n_other
+    return [first for first, *_ in versions.values()]
+
+
+def _text(record: Record) -> str | None:
+    text = record.get("text")
+    return None if is_missing(text) else str(text)
 
 
 def _id(value: Any) -> str | None:
@@ -292,7 +308,7 @@ def _id(value: Any) -> str | None:
     if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
         return None
     text = number_as_text(value)
-    return text if text.strip() and not _SCIENTIFIC.fullmatch(text) else None
+    return text if text.strip() else None
 
 
 def _place(
@@ -349,12 +365,23 @@ def _column(values: list[Any]) -> pd.Series:
     return whole if None in values else whole.infer_objects()
 
 
-def _times(posts: pd.DataFrame, date_format: str | None) -> list[str]:
-    """Rewrite times by their format; say which cannot be read."""
+def _date(records: list[Record], source: str, date_format: str | None) -> None:
+    """Rewrite the times of records by their format, or as the source has them."""
+    cells = [record.get("created_at") for record in records]
+    if date_format is not None:
+        ids = [record["id"] for record in records]
+        dates = pd.Series(cells, dtype=object, name="created_at")
+        cells = to_iso(dates, date_format, ids).tolist()
+    elif source in ("4cat", "telegram"):
+        cells = [unix_to_iso(cell) for cell in cells]
+    for record, cell in zip(records, cells, strict=True):
+        record["created_at"] = cell
+
+
+def _times(posts: pd.DataFrame) -> list[str]:
+    """Say which times cannot be read."""
     if "created_at" not in posts:
         return ["no times"]
-    if date_format is not None:
-        posts["created_at"] = to_iso(posts["created_at"], date_format, posts["id"])
     try:
         parse_created_at(posts)
     except InputError as error:
