@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmevent.exceptions import InputError
+from mmevent.posts.encodings import check_encoding, to_utf8
 
 Record: TypeAlias = dict[str, Any]
 Items: TypeAlias = list[Any]
@@ -17,19 +18,14 @@ Items: TypeAlias = list[Any]
 _NOT_EXPORTED = "("  # Telegram writes "(File not included. ...)" for a file's name
 
 
-def read_json(path: Path) -> Items:
+def read_json(path: Path, encoding: str | None = None) -> Items:
     """Return the objects of a JSON file, or of one with an object on each line."""
     if not path.is_file():
         raise InputError(
             f"{str(path)!r} is no file: expected an export. Correct the path."
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{str(path)!r} is not UTF-8, as JSON is ({error}): expected the file as "
-            "it was exported. Export it again."
-        ) from error
+    check_encoding(encoding)
+    text = to_utf8(path.read_bytes(), str(path), encoding).decode()
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from mmevent.exceptions import InputError
 from mmevent.posts.cells import without_surrogates
-from mmevent.posts.codings import NO_POST_ID, TOOLS
+from mmevent.posts.codings import NO_POST_ID, TOOLS, without_post_ids
 from mmevent.posts.damage import check_undamaged
 from mmevent.posts.exports import (
     PLATFORMS,
@@ -85,6 +85,7 @@ def import_posts(
     image_root: str | os.PathLike[str] | None = None,
     columns: Mapping[str, Hashable] | None = None,
     date_format: str | None = None,
+    encoding: str | None = None,
 ) -> ImportedPosts:
     """Read an export of a platform or a tool as a table of posts.
 
@@ -109,6 +110,8 @@ def import_posts(
         Of a table or a CSV: our names to yours, as in :func:`to_posts`.
     date_format : str, default=None
         How the times are written, such as "%d/%m/%Y"; or "unix", "unix-ms", "excel".
+    encoding : str, default=None
+        As for :func:`read_table`, of JSON too.
 
     Returns
     -------
@@ -120,7 +123,8 @@ def import_posts(
     Raises
     ------
     InputError
-        If the file is no such export, or has no posts; if ids are missing.
+        If the file is no such export, or has no posts; if ids are missing, or those of
+        an export of Label Studio are the numbers of its own tasks.
 
     See Also
     --------
@@ -144,7 +148,7 @@ def import_posts(
             "Use table for others, and name the columns."
         )
     path, seen = Path(path), Counter[str]()
-    records = _read(path, source, columns, seen)
+    records = _read(path, source, columns, seen, encoding)
     if not records:
         raise InputError(
             f"{str(path)!r} has no posts of {source}: expected at least one. Check the "
@@ -168,6 +172,7 @@ def _read(
     source: str,
     columns: Mapping[str, Hashable] | None,
     seen: Counter[str],
+    encoding: str | None,
 ) -> list[Record]:
     is_json = path.suffix.lower() in (".json", ".jsonl", ".ndjson")
     if source == "table" or not is_json:
@@ -177,13 +182,14 @@ def _read(
                 f".json, .jsonl or .ndjson, got {path.suffix!r}. For a table use "
                 "'table' in place of this platform."
             )
-        return _from_table(path, source, columns, seen)
+        frame = read_table(path, encoding=encoding)
+        return _from_table(path, frame, source, columns, seen)
     if columns:
         raise InputError(
             f"names of columns do nothing for JSON of {source}, whose names are known: "
             f"expected none, and got {listed(columns)}. Leave them out."
         )
-    items = read_json(path)
+    items = read_json(path, encoding)
     platform = platform_of(items) if source == "4cat" else source
     if platform is None:
         raise InputError(
@@ -195,12 +201,17 @@ def _read(
 
 
 def _from_table(
-    path: Path, source: str, columns: Mapping[str, Hashable] | None, seen: Counter[str]
+    path: Path,
+    frame: pd.DataFrame,
+    source: str,
+    columns: Mapping[str, Hashable] | None,
+    seen: Counter[str],
 ) -> list[Record]:
     """Return the rows of a table, our columns first."""
-    frame = read_table(path)
     ours = _named(path, frame, source, columns)
-    if source in TOOLS and ours.get("id") in (None, "id"):
+    if source in TOOLS and "post_id" not in frame and "id" not in (columns or {}):
+        if source == "labelstudio":
+            raise without_post_ids(repr(str(path)))
         seen[NO_POST_ID] += len(frame)
     cells = {name: frame[theirs].tolist() for name, theirs in ours.items()}
     for name in frame:

@@ -263,7 +263,8 @@ def test_json_and_json_lines_are_read_by_what_they_are(tmp_path: Path) -> None:
     [
         (b'{"id": 1}\n{"id":', "line 2 is no whole object"),
         (b"", "has no posts"),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff\xfe", "has no posts"),
+        (b'[{"id": "1", "text": "\xe9"}]', "is in another encoding.*--encoding"),
     ],
 )
 def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

@@ -148,6 +148,18 @@ def test_ndjson_of_4cat_is_read_by_its_platform(tmp_path: Path) -> None:
         import_posts(path, "4cat")
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+@pytest.mark.parametrize("name", ["t.json", "t.csv"])
+def test_exports_in_another_encoding(name: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    content = '[{"id": "1", "text": "café"}]' if name == "t.json" else "id,text\n1,café"
+    path.write_bytes(content.encode(encoding))
+    posts, _, _ = import_posts(path, "twitter", encoding="cp1252")
+    assert posts["text"].tolist() == ["café"]
+    with pytest.raises(InputError, match="the encoding 'none' is not known"):
+        import_posts(path, "twitter", encoding="none")
+
+
 def test_a_table_of_any_names(tmp_path: Path) -> None:
     content = "nr,tweet,media,when,text\n007,They march,a.jpg,31/12/2024,other\n"
     path = write(tmp_path / "mine.csv", content)
