@@ -50,6 +50,7 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
     """Yield the tweets of answers of the API v2, of flat tweets, or of the API 1.1."""
     media: dict[str, Any] = {}
     users: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     tweets: Items = []
     for item in mappings(items, seen):
         included = as_mapping(item.get("includes"))
@@ -57,10 +58,12 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
         users |= {
             str(u.get("id")): u.get("username") for u in several(included.get("users"))
         }
+        others |= {str(t.get("id")): t for t in several(included.get("tweets"))}
         is_answer = "data" in item or "errors" in item or "meta" in item
         tweets += several(item.get("data")) if is_answer else [item]
     for tweet in tweets:
-        attached = _media_of(tweet, media, seen)
+        whole = _retweeted(tweet, others)
+        attached = _media_of(whole, media, seen)
         author = as_mapping(
             tweet.get("author") or tweet.get("author_user") or tweet.get("user")
         )
@@ -68,10 +71,10 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
         yield new_record(
             tweet,
             id=tweet.get("id_str") or tweet.get("id"),
-            text=as_mapping(tweet.get("note_tweet")).get("text")
-            or as_mapping(tweet.get("extended_tweet")).get("full_text")
-            or tweet.get("full_text")
-            or tweet.get("text"),
+            text=as_mapping(whole.get("note_tweet")).get("text")
+            or as_mapping(whole.get("extended_tweet")).get("full_text")
+            or whole.get("full_text")
+            or whole.get("text"),
             images=[
                 one.get("url") or one.get("media_url_https") or one.get("media_key")
                 for one in attached
@@ -81,6 +84,15 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
             or users.get(str(by))
             or by,
         )
+
+
+def _retweeted(tweet: Record, others: Record) -> Record:
+    """Return what a tweet repeats, whose text is whole; the tweet where it is none."""
+    listed = several(tweet.get("referenced_tweets"))
+    of: Record = next((one for one in listed if one.get("type") == "retweeted"), {})
+    found = others.get(str(of.get("id"))) or tweet.get("retweeted_status") or of
+    has_text = {"text", "full_text"} & as_mapping(found).keys()
+    return as_mapping(found) if has_text else tweet
 
 
 def _media_of(tweet: Record, known: Record, seen: Counter[str]) -> Items:

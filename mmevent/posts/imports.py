@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import without_surrogates
+from mmevent.posts.cells import clean, to_json, without_surrogates
 from mmevent.posts.codings import NO_POST_ID, TOOLS, without_post_ids
 from mmevent.posts.damage import check_undamaged
 from mmevent.posts.exports import (
@@ -369,11 +369,25 @@ def _column(values: list[Any]) -> pd.Series:
     """Return values as a column of one type, as text where they have several."""
     values = [None if is_missing(value) else value for value in values]
     kinds = {type(value) for value in values if value is not None}
-    if len(kinds) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in values):
+    if kinds & {list, dict}:
+        values = _one_type(values)
+    elif len(kinds) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in values):
         values = [None if value is None else str(value) for value in values]
     values = [without_surrogates(v) if isinstance(v, str) else v for v in values]
     whole = pd.Series(values, dtype=object)
     return whole if None in values else whole.infer_objects()
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    """Return lists and mappings as they are, or as JSON where their types differ."""
+    import pyarrow
+
+    values = [clean(value) for value in values]
+    try:
+        pyarrow.array(values)
+    except (pyarrow.ArrowException, TypeError, OverflowError):
+        return [v if v is None or isinstance(v, str) else to_json(v) for v in values]
+    return values
 
 
 def _date(records: list[Record], source: str, date_format: str | None) -> None:

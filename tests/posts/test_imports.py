@@ -137,6 +137,25 @@ def test_names_with_signs_come_back_whole(tmp_path: Path) -> None:
     assert back["images"].tolist() == [names]
 
 
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        ([["a", 1], None, ["b"]], ['["a", 1]', None, '["b"]']),
+        ([["a"], [{"b": 1}], None], ['["a"]', '[{"b": 1}]', None]),
+        ([["a"], "b", None], ['["a"]', "b", None]),
+        ([{"a": 1}, {"a": "é"}, None], ['{"a": 1}', '{"a": "é"}', None]),
+        ([["a", None], [], None], [["a", None], [], None]),
+    ],
+)
+def test_lists_of_mixed_types_become_json(
+    cells: list[Any], written: list[Any], tmp_path: Path
+) -> None:
+    rows = [{"id": n, "text": "x", "tags": one} for n, one in enumerate(cells)]
+    posts, _, _ = import_posts(write(tmp_path / "t.json", rows), "table")
+    write_table(posts, tmp_path / "t.parquet")
+    assert posts["tags"].tolist() == written
+
+
 def test_ndjson_of_4cat_is_read_by_its_platform(tmp_path: Path) -> None:
     tweet = {"id": IDS[0], "text": "They march", "author_id": "90"}
     path = write(tmp_path / "4cat.ndjson", tweet)
