@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 
 from mmevent.cli import shared
-from mmevent.cli.console import check_apart, check_text_path, start_session, write_text
+from mmevent.cli.console import (
+    check_apart,
+    check_text_path,
+    show,
+    start_session,
+    write_text,
+)
 
 # As in mmevent.posts.imports, which a help text must not import.
 SOURCES = ("4cat", "twitter", "telegram", "mastodon", "labelstudio", "doccano", "table")
@@ -31,6 +37,7 @@ OPTIONS = [
     ),
     shared.COLUMNS,
     shared.DATE_FORMAT,
+    shared.ENCODING,
     click.option(
         "--urls",
         type=shared.PATH,
@@ -82,13 +89,14 @@ def import_posts(
             image_root=root,
             columns=columns,
             date_format=date_format,
+            encoding=shared.named_encoding(),
         )
         of_posts.write_table(table, output)
         if urls is not None:
             write_text(urls, "".join(f"{url}\n" for url in remote))
-        click.echo("\n".join([f"{len(table):,} posts", *(f"  {one}" for one in notes)]))
+        show("\n".join([f"{len(table):,} posts", *(f"  {one}" for one in notes)]))
         if remote:
-            click.echo(f"  {len(remote):,} pictures are URLs: {HOW_TO_DOWNLOAD}")
+            show(f"  {len(remote):,} pictures are URLs: {HOW_TO_DOWNLOAD}")
         session.say(f"Posts written to {output}")
         if images is not None and root is None:
             session.say(f"Paths of pictures start from there: --image-root {images}")

@@ -13,6 +13,7 @@ import pandas as pd
 from mmevent.corpus.sampling import PROBABILITY, STRATUM
 from mmevent.exceptions import InputError
 from mmevent.posts.cells import without_surrogates
+from mmevent.posts.codings import check_questions, without_post_ids
 from mmevent.posts.keys import as_keys
 from mmevent.posts.tables import read_table
 
@@ -101,8 +102,9 @@ def read_coded(
     ----------
     path : str or path
         A table as for `read_table`, or an export of Label Studio: JSON, JSON-MIN, CSV
-        or TSV. Its tasks were written by `label_studio_tasks`. In a table without a
-        column ``stratum``, a column ``post_id`` has the ids.
+        or TSV. Its tasks were written by `label_studio_tasks`. In a table that has
+        columns of Label Studio, or no column ``id``, a column ``post_id`` has the ids,
+        unless there is a column ``stratum``.
     encoding : str or None, default=None
         As for `read_table`.
 
@@ -117,7 +119,8 @@ def read_coded(
     Raises
     ------
     InputError
-        If the file cannot be read, or an export does not have the posts' ids.
+        If the file cannot be read, an export does not have the posts' ids, or a
+        question has the name of a column of the tasks.
 
     See Also
     --------
@@ -136,63 +139,47 @@ def read_coded(
     [['007', 2, 'yes']]
     """
     path = Path(path)
-    frame = (
-        _read_json(path)
-        if path.suffix.lower() == ".json"
-        else read_table(path, encoding=encoding)
-    )
+    frame = read_table(path, encoding=encoding)
+    if {"data", "annotations"} <= set(frame) and _are_lists(frame["annotations"]):
+        return _from_tasks(path, frame)
     if STRATUM in frame:  # what was drawn, coded in the table itself
         return frame
-    if POST_ID in frame:
+    marks = {ANNOTATOR, *_ONLY_OF_EXPORTS} & set(frame)
+    if POST_ID in frame and (marks or "id" not in frame):
         return frame.drop(columns="id", errors="ignore").rename(columns={POST_ID: "id"})
-    if ANNOTATOR in frame and _ONLY_OF_EXPORTS & set(frame):
-        raise InputError(
-            f"{path.name!r} is an export of Label Studio without the posts' ids: "
-            f"expected a column {POST_ID!r}, which the tasks of mmevent sample have, "
-            f"and got none. The column 'id' has numbers of Label Studio's own tasks. "
-            f"Export as JSON, where a task keeps what was imported, or make the tasks "
-            f"again."
-        )
+    if POST_ID not in frame and ANNOTATOR in marks and len(marks) > 1:
+        raise without_post_ids(repr(path.name))
     return frame
 
 
-def _read_json(path: Path) -> pd.DataFrame:
+def _are_lists(cells: pd.Series) -> bool:
+    return all(isinstance(cell, list) for cell in cells)
+
+
+def _from_tasks(path: Path, tasks: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each annotation of Label Studio's JSON."""
+    pairs = zip(tasks["data"], tasks["annotations"], strict=True)
     try:
-        records = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
+        rows = [row for data, done in pairs for row in _codings(data, done)]
+    except (AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"{str(path)!r} cannot be read: expected a file with codings, and got "
-            f"{error.strerror!r}. Correct the path."
+            f"{str(path)!r} has tasks of another form: expected Label Studio's JSON, "
+            f"and got: {error}. Export as JSON-MIN or CSV."
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{str(path)!r} is not well formed: expected JSON, and got: {error}. "
-            f"Export it again."
-        ) from error
-    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        raise InputError(
-            f"{str(path)!r} has no codings: expected a JSON list of objects, as Label "
-            f"Studio exports, and got {type(records).__name__}. Export as JSON, "
-            f"JSON-MIN or CSV."
-        )
-    if records and all("data" in task and "annotations" in task for task in records):
-        try:
-            records = [row for task in records for row in _codings(task)]
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{str(path)!r} has tasks of another form: expected Label Studio's "
-                f"JSON, and got: {error}. Export as JSON-MIN or CSV."
-            ) from error
-    names = dict.fromkeys(name for row in records for name in row)
-    cells = {name: [row.get(name) for row in records] for name in names}
+    names = dict.fromkeys(name for row in rows for name in row)
+    cells = {name: [row.get(name) for row in rows] for name in names}
     return pd.DataFrame({name: pd.Series(v, dtype=object) for name, v in cells.items()})
 
 
-def _codings(task: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def _codings(
+    data: Mapping[str, Any], annotations: list[Any]
+) -> Iterable[dict[str, Any]]:
     """Yield a row for each annotation of a task; nothing overwrites its data."""
-    data = dict(task["data"])
+    data = dict(data)
     identifier = data.pop(POST_ID, data.pop("id", None))
-    for annotation in task["annotations"]:
+    for annotation in annotations:
         if annotation.get("was_cancelled"):
             continue
         coder = annotation.get("completed_by")
@@ -204,5 +191,6 @@ def _codings(task: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             for values in (value for value in given if value is not None):
                 several = values if isinstance(values, list) else [values]
                 answers.setdefault(str(result.get("from_name")), []).extend(several)
+        check_questions(answers, data)
         labels = {k: v[0] if len(v) == 1 else v for k, v in answers.items()}
         yield {**data, **labels, "id": identifier, ANNOTATOR: coder}

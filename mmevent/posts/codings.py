@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from mmevent.exceptions import InputError
 from mmevent.posts.exports import (
     Items,
     Record,
@@ -17,6 +18,44 @@ from mmevent.posts.exports import (
 
 NO_POST_ID = "codings without post_id: their ids may be the tool's own numbers"
 """What is counted where an id may not be that of a post."""
+_OURS = {"id", "post_id", "text", "images", "image", "annotator", "coder"}
+
+
+def without_post_ids(what: str) -> InputError:
+    """Return the error for an export of Label Studio that lost the posts' ids."""
+    return InputError(
+        f"{what} is an export of Label Studio without the posts' ids: expected "
+        "'post_id' with each coding, which the tasks of mmevent sample have, and got "
+        "none. The column 'id' has numbers of Label Studio's own tasks, and the labels "
+        "would join to other posts. Export as JSON, where a task keeps what was "
+        "imported, or make the tasks again."
+    )
+
+
+def check_questions(names: Iterable[str], data: Mapping[str, Any]) -> None:
+    """Refuse questions whose answers would overwrite what the task has of the post.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The names of the questions that were answered.
+    data : mapping
+        The columns of the task.
+
+    Raises
+    ------
+    InputError
+        If a question has the name of a column that is not empty, or of one of ours.
+    """
+    filled = {name for name, value in data.items() if value not in ("", None)}
+    taken = [name for name in names if name in _OURS | filled]
+    if taken:
+        raise InputError(
+            f"the question {taken[0]!r} of an export of Label Studio has the name of a "
+            "column of the posts: expected another name, since the answers would "
+            f"overwrite the column, which has {data.get(taken[0])!r}. Rename the "
+            "question (name= in the labelling configuration, from_name in the export)."
+        )
 
 
 def from_label_studio(items: Items, seen: Counter[str]) -> Iterator[Record]:
@@ -25,25 +64,30 @@ def from_label_studio(items: Items, seen: Counter[str]) -> Iterator[Record]:
     The labels are in columns of the names that the labelling configuration gives them.
     """
     for task in mappings(items, seen):
-        if "data" not in task:  # JSON-MIN
+        if "data" not in task:  # JSON-MIN, whose id is Label Studio's own
+            if "post_id" not in task:
+                raise without_post_ids("the file")
             flat = {
                 name: _label(value) if isinstance(value, dict | list) else value
                 for name, value in task.items()
                 if name not in ("images", "image")
             }
-            yield _coding(task | flat, task.get("annotator"), seen)
+            yield _coding(task | flat, task.get("annotator"))
             continue
         data = as_mapping(task["data"])
+        if not {"post_id", "id"} & data.keys():
+            raise without_post_ids("the file")
         done = [one for one in several(task.get("annotations")) if not _skipped(one)]
         for annotation in done or [{}]:
             labels = {
-                one["from_name"]: _label(one.get("value"))
+                str(one["from_name"]): _label(one.get("value"))
                 for one in several(annotation.get("result"))
                 if "from_name" in one
             }
+            check_questions(labels, data)
             by = annotation.get("completed_by")
             coder = (by.get("email") or by.get("id")) if isinstance(by, dict) else by
-            yield _coding({"id": task.get("id")} | data | labels, coder, seen)
+            yield _coding(data | labels, coder)
 
 
 def from_doccano(items: Items, seen: Counter[str]) -> Iterator[Record]:
@@ -55,7 +99,8 @@ def from_doccano(items: Items, seen: Counter[str]) -> Iterator[Record]:
         if "filename" in item:
             found["images"] = item["filename"]
         found["text"] = item.get("text") or item.get("data")
-        yield _coding(found, item.get("username") or item.get("annotator"), seen)
+        seen[NO_POST_ID] += "post_id" not in found
+        yield _coding(found, item.get("username") or item.get("annotator"))
 
 
 TOOLS: dict[str, Callable[[Items, Counter[str]], Iterator[Record]]] = {
@@ -69,8 +114,7 @@ def _skipped(annotation: Record) -> bool:
     return bool(annotation.get("was_cancelled"))
 
 
-def _coding(found: Record, coder: Any, seen: Counter[str]) -> Record:
-    seen[NO_POST_ID] += "post_id" not in found
+def _coding(found: Record, coder: Any) -> Record:
     images = found.get("images", found.get("image"))
     return new_record(
         found,

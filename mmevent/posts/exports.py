@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmevent.exceptions import InputError
+from mmevent.posts.encodings import check_encoding, to_utf8
 
 Record: TypeAlias = dict[str, Any]
 Items: TypeAlias = list[Any]
@@ -19,19 +18,14 @@ Items: TypeAlias = list[Any]
 _NOT_EXPORTED = "("  # Telegram writes "(File not included. ...)" for a file's name
 
 
-def read_json(path: Path) -> Items:
+def read_json(path: Path, encoding: str | None = None) -> Items:
     """Return the objects of a JSON file, or of one with an object on each line."""
     if not path.is_file():
         raise InputError(
             f"{str(path)!r} is no file: expected an export. Correct the path."
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{str(path)!r} is not UTF-8, as JSON is ({error}): expected the file as "
-            "it was exported. Export it again."
-        ) from error
+    check_encoding(encoding)
+    text = to_utf8(path.read_bytes(), str(path), encoding).decode()
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -56,6 +50,7 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
     """Yield the tweets of answers of the API v2, of flat tweets, or of the API 1.1."""
     media: dict[str, Any] = {}
     users: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     tweets: Items = []
     for item in mappings(items, seen):
         included = as_mapping(item.get("includes"))
@@ -63,10 +58,12 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
         users |= {
             str(u.get("id")): u.get("username") for u in several(included.get("users"))
         }
+        others |= {str(t.get("id")): t for t in several(included.get("tweets"))}
         is_answer = "data" in item or "errors" in item or "meta" in item
         tweets += several(item.get("data")) if is_answer else [item]
     for tweet in tweets:
-        attached = _media_of(tweet, media, seen)
+        whole = _retweeted(tweet, others)
+        attached = _media_of(whole, media, seen)
         author = as_mapping(
             tweet.get("author") or tweet.get("author_user") or tweet.get("user")
         )
@@ -74,10 +71,10 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
         yield new_record(
             tweet,
             id=tweet.get("id_str") or tweet.get("id"),
-            text=as_mapping(tweet.get("note_tweet")).get("text")
-            or as_mapping(tweet.get("extended_tweet")).get("full_text")
-            or tweet.get("full_text")
-            or tweet.get("text"),
+            text=as_mapping(whole.get("note_tweet")).get("text")
+            or as_mapping(whole.get("extended_tweet")).get("full_text")
+            or whole.get("full_text")
+            or whole.get("text"),
             images=[
                 one.get("url") or one.get("media_url_https") or one.get("media_key")
                 for one in attached
@@ -87,6 +84,15 @@ def from_twitter(items: Items, seen: Counter[str]) -> Iterator[Record]:
             or users.get(str(by))
             or by,
         )
+
+
+def _retweeted(tweet: Record, others: Record) -> Record:
+    """Return what a tweet repeats, whose text is whole; the tweet where it is none."""
+    listed = several(tweet.get("referenced_tweets"))
+    of: Record = next((one for one in listed if one.get("type") == "retweeted"), {})
+    found = others.get(str(of.get("id"))) or tweet.get("retweeted_status") or of
+    has_text = {"text", "full_text"} & as_mapping(found).keys()
+    return as_mapping(found) if has_text else tweet
 
 
 def _media_of(tweet: Record, known: Record, seen: Counter[str]) -> Items:
@@ -151,7 +157,7 @@ def _telethon(message: Record) -> Record:
         message,
         text=message.get("message") or message.get("text"),
         images=named,
-        created_at=unix_to_iso(message.get("date")),
+        created_at=message.get("date"),
         author=by or message.get("sender_id") or message.get("post_author"),
     )
 
@@ -169,7 +175,7 @@ def _desktop(message: Record) -> Record:
         message,
         text=parts,
         images=["not exported" if str(file).startswith(_NOT_EXPORTED) else file],
-        created_at=unix_to_iso(message.get("date_unixtime")) or message.get("date"),
+        created_at=message.get("date_unixtime") or message.get("date"),
         author=message.get("from_id") or message.get("from"),
     )
 
@@ -271,14 +277,6 @@ def new_record(item: Record, **ours: Any) -> Record:
         record[name] = None if value is None else str(value)
     record["images"] = [str(one) for one in record["images"] if one is not None]
     return record
-
-
-def unix_to_iso(value: Any) -> Any:
-    """Return seconds since 1970 in ISO 8601, and other times as they are."""
-    if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
-        with suppress(ValueError, OverflowError, OSError):
-            return datetime.fromtimestamp(int(value), UTC).isoformat()
-    return value
 
 
 def mappings(items: Iterable[Any], seen: Counter[str]) -> Iterator[Record]:

@@ -116,11 +116,11 @@ def _metadata(place: Path, names: list[str]) -> dict[str, str]:
         else:
             with zipfile.ZipFile(place) as file:
                 content = file.read(_METADATA)
-        listed = json.loads(content)
+        listed, present = json.loads(content), set(names)
         return {
             url: one["filename"]
             for url, one in listed.items()
-            if isinstance(one, dict) and one.get("filename") in set(names)
+            if isinstance(one, dict) and one.get("filename") in present
         }
     except (ValueError, AttributeError, OSError, zipfile.BadZipFile):
         return {}  # names are left to find them by

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import without_surrogates
-from mmevent.posts.codings import NO_POST_ID, TOOLS
+from mmevent.posts.cells import clean, to_json, without_surrogates
+from mmevent.posts.codings import NO_POST_ID, TOOLS, without_post_ids
+from mmevent.posts.damage import check_undamaged
 from mmevent.posts.exports import (
     PLATFORMS,
     Record,
     platform_of,
     read_json,
-    unix_to_iso,
 )
 from mmevent.posts.finding import Pictures
 from mmevent.posts.image_cells import CellReader, is_missing, number_as_text
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import check_columns, listed
 from mmevent.posts.tables import read_table
-from mmevent.posts.times import to_iso
+from mmevent.posts.times import to_iso, unix_to_iso
 
 _READERS = PLATFORMS | TOOLS
 SOURCES = ("4cat", *_READERS, "table")
@@ -54,7 +54,6 @@ _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "labelstudio": {"id": ("post_id",), "coder": ("annotator",)},
     "doccano": {"id": ("post_id",), "text": ("data",)},
 }
-_SCIENTIFIC = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+")
 _URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
 _UNCLEAR = re.compile(r"[|;,\s\[]")
 
@@ -86,6 +85,7 @@ def import_posts(
     image_root: str | os.PathLike[str] | None = None,
     columns: Mapping[str, Hashable] | None = None,
     date_format: str | None = None,
+    encoding: str | None = None,
 ) -> ImportedPosts:
     """Read an export of a platform or a tool as a table of posts.
 
@@ -110,6 +110,8 @@ def import_posts(
         Of a table or a CSV: our names to yours, as in :func:`to_posts`.
     date_format : str, default=None
         How the times are written, such as "%d/%m/%Y"; or "unix", "unix-ms", "excel".
+    encoding : str, default=None
+        As for :func:`read_table`, of JSON too.
 
     Returns
     -------
@@ -121,7 +123,8 @@ def import_posts(
     Raises
     ------
     InputError
-        If the file is no such export, or has no posts; if ids are missing.
+        If the file is no such export, or has no posts; if ids are missing, or those of
+        an export of Label Studio are the numbers of its own tasks.
 
     See Also
     --------
@@ -145,7 +148,7 @@ def import_posts(
             "Use table for others, and name the columns."
         )
     path, seen = Path(path), Counter[str]()
-    records = _read(path, source, columns, seen)
+    records = _read(path, source, columns, seen, encoding)
     if not records:
         raise InputError(
             f"{str(path)!r} has no posts of {source}: expected at least one. Check the "
@@ -158,8 +161,9 @@ def import_posts(
     pictures = None if images is None else Pictures(Path(images))
     notes += _place(records, pictures, images, image_root)
     urls = [one for record in records for one in record["images"] if _URL.match(one)]
+    _date(records, source, date_format)
     posts = _to_table(records)
-    notes += _times(posts, date_format)
+    notes += _times(posts)
     return ImportedPosts(posts, notes, list(dict.fromkeys(urls)))
 
 
@@ -168,6 +172,7 @@ def _read(
     source: str,
     columns: Mapping[str, Hashable] | None,
     seen: Counter[str],
+    encoding: str | None,
 ) -> list[Record]:
     is_json = path.suffix.lower() in (".json", ".jsonl", ".ndjson")
     if source == "table" or not is_json:
@@ -177,13 +182,14 @@ def _read(
                 f".json, .jsonl or .ndjson, got {path.suffix!r}. For a table use "
                 "'table' in place of this platform."
             )
-        return _from_table(path, source, columns, seen)
+        frame = read_table(path, encoding=encoding)
+        return _from_table(path, frame, source, columns, seen)
     if columns:
         raise InputError(
             f"names of columns do nothing for JSON of {source}, whose names are known: "
             f"expected none, and got {listed(columns)}. Leave them out."
         )
-    items = read_json(path)
+    items = read_json(path, encoding)
     platform = platform_of(items) if source == "4cat" else source
     if platform is None:
         raise InputError(
@@ -195,12 +201,17 @@ def _read(
 
 
 def _from_table(
-    path: Path, source: str, columns: Mapping[str, Hashable] | None, seen: Counter[str]
+    path: Path,
+    frame: pd.DataFrame,
+    source: str,
+    columns: Mapping[str, Hashable] | None,
+    seen: Counter[str],
 ) -> list[Record]:
     """Return the rows of a table, our columns first."""
-    frame = read_table(path)
     ours = _named(path, frame, source, columns)
-    if source in TOOLS and ours.get("id") in (None, "id"):
+    if source in TOOLS and "post_id" not in frame and "id" not in (columns or {}):
+        if source == "labelstudio":
+            raise without_post_ids(repr(str(path)))
         seen[NO_POST_ID] += len(frame)
     cells = {name: frame[theirs].tolist() for name, theirs in ours.items()}
     for name in frame:
@@ -216,8 +227,6 @@ def _from_table(
             value = record[name]
             record[name] = None if is_missing(value) else number_as_text(value)
         record["images"] = _paths(record.get("images"), reader, seen)
-        if source == "4cat":
-            record["created_at"] = unix_to_iso(record.get("created_at"))
     return records
 
 
@@ -263,7 +272,7 @@ def _paths(cell: Any, reader: CellReader, seen: Counter[str]) -> list[str]:
 
 
 def _with_ids(records: list[Record]) -> list[Record]:
-    """Return records whose ids are text."""
+    """Return records whose ids are text, with all their digits."""
     ids = [_id(record.get("id")) for record in records]
     wrong = [row for row, one in enumerate(ids) if one is None]
     if wrong:
@@ -273,16 +282,34 @@ def _with_ids(records: list[Record]) -> list[Record]:
             f"{records[wrong[0]].get('id')!r} in row {wrong[0]}. Export the posts "
             "again, and open the file in no spreadsheet."
         )
+    check_undamaged(pd.Series(ids, dtype=object), "id")
     return [record | {"id": one} for record, one in zip(records, ids, strict=True)]
 
 
 def _once(records: list[Record], seen: Counter[str]) -> list[Record]:
     """Return each post once, since pages of an export overlap."""
-    kept: dict[str, Record] = {}
+    versions: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        kept.setdefault(record["id"], record)
-    seen["posts that came again, by their id, left out"] += len(records) - len(kept)
-    return list(kept.values())
+        versions[record["id"]].append(record)
+    other = {
+        post: n
+        for post, (first, *later) in versions.items()
+        if (n := sum(_text(one) != _text(first) for one in later))
+    }
+    n_other = sum(other.values())
+    seen["posts that came again, by their id, left out"] += (
+        len(records) - len(versions) - n_other
+    )
+    seen[
+        "posts that came again with another text, left out: the first text was kept "
+        f"(first ids: {listed(list(other)[:5])})"
+    ] += n_other
+    return [first for first, *_ in versions.values()]
+
+
+def _text(record: Record) -> str | None:
+    text = record.get("text")
+    return None if is_missing(text) else str(text)
 
 
 def _id(value: Any) -> str | None:
@@ -292,7 +319,7 @@ def _id(value: Any) -> str | None:
     if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
         return None
     text = number_as_text(value)
-    return text if text.strip() and not _SCIENTIFIC.fullmatch(text) else None
+    return text if text.strip() else None
 
 
 def _place(
@@ -342,19 +369,44 @@ def _column(values: list[Any]) -> pd.Series:
     """Return values as a column of one type, as text where they have several."""
     values = [None if is_missing(value) else value for value in values]
     kinds = {type(value) for value in values if value is not None}
-    if len(kinds) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in values):
+    if kinds & {list, dict}:
+        values = _one_type(values)
+    elif len(kinds) > 1 or any(type(v) is int and abs(v) >= 2**63 for v in values):
         values = [None if value is None else str(value) for value in values]
     values = [without_surrogates(v) if isinstance(v, str) else v for v in values]
     whole = pd.Series(values, dtype=object)
     return whole if None in values else whole.infer_objects()
 
 
-def _times(posts: pd.DataFrame, date_format: str | None) -> list[str]:
-    """Rewrite times by their format; say which cannot be read."""
+def _one_type(values: list[Any]) -> list[Any]:
+    """Return lists and mappings as they are, or as JSON where their types differ."""
+    import pyarrow
+
+    values = [clean(value) for value in values]
+    try:
+        pyarrow.array(values)
+    except (pyarrow.ArrowException, TypeError, OverflowError):
+        return [v if v is None or isinstance(v, str) else to_json(v) for v in values]
+    return values
+
+
+def _date(records: list[Record], source: str, date_format: str | None) -> None:
+    """Rewrite the times of records by their format, or as the source has them."""
+    cells = [record.get("created_at") for record in records]
+    if date_format is not None:
+        ids = [record["id"] for record in records]
+        dates = pd.Series(cells, dtype=object, name="created_at")
+        cells = to_iso(dates, date_format, ids).tolist()
+    elif source in ("4cat", "telegram"):
+        cells = [unix_to_iso(cell) for cell in cells]
+    for record, cell in zip(records, cells, strict=True):
+        record["created_at"] = cell
+
+
+def _times(posts: pd.DataFrame) -> list[str]:
+    """Say which times cannot be read."""
     if "created_at" not in posts:
         return ["no times"]
-    if date_format is not None:
-        posts["created_at"] = to_iso(posts["created_at"], date_format, posts["id"])
     try:
         parse_created_at(posts)
     except InputError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -40,13 +40,35 @@ _ADVICE = {
 }
 
 
+_SECONDS = re.compile(r"[1-9][0-9]{9}")  # from 2001 to 2286
+_WITH_YEAR = re.compile("%[YyGcx]")
+
+
+def unix_to_iso(cell: Any) -> Any:
+    """Return seconds since 1970, of ten digits, in ISO 8601; other cells as they are.
+
+    Examples
+    --------
+    >>> from mmevent.posts.times import unix_to_iso
+    >>> unix_to_iso("1609459200"), unix_to_iso(44562)
+    ('2021-01-01T00:00:00+00:00', 44562)
+    """
+    if not isinstance(cell, str | int | float):
+        return cell
+    text = number_as_text(cell).strip()
+    if not _SECONDS.fullmatch(text):
+        return cell
+    return datetime.fromtimestamp(int(text), UTC).isoformat()
+
+
 def to_iso(cells: pd.Series, date_format: str, ids: Iterable[Any]) -> pd.Series:
     """Write dates of one form in ISO 8601, each with its own offset if it has one.
 
     Parameters
     ----------
     cells : pandas.Series
-        The dates; missing ones stay missing.
+        The dates; missing ones stay missing. Dates and times of Python or pandas are
+        no text, and need no format.
     date_format : str
         As Python's ``strptime`` takes it, such as "%d/%m/%Y"; or "unix" and "unix-ms"
         for seconds and milliseconds since 1970, "excel" for day numbers.
@@ -56,7 +78,7 @@ def to_iso(cells: pd.Series, date_format: str, ids: Iterable[Any]) -> pd.Series:
     Raises
     ------
     InputError
-        If the format is none, or a date does not have it.
+        If the format is none, or has no year, or a date does not have it.
 
     Examples
     --------
@@ -71,6 +93,9 @@ def to_iso(cells: pd.Series, date_format: str, ids: Iterable[Any]) -> pd.Series:
     written: list[str | None] = []
     wrong = []
     for cell in cells.tolist():
+        if isinstance(cell, date) and not is_missing(cell):
+            written.append(cell.isoformat())
+            continue
         text = _as_text(cell)
         try:
             written.append(read(text).isoformat() if text else None)
@@ -100,6 +125,12 @@ def _reader(date_format: str) -> Callable[[str], datetime]:
         raise InputError(
             f"the date format {date_format!r} is not known: expected codes such as "
             "%d/%m/%Y, or one of unix, unix-ms, excel. Correct --date-format."
+        )
+    if not _WITH_YEAR.search(date_format.replace("%%", "")):
+        raise InputError(
+            f"the date format {date_format!r} has no year: expected %Y (2024) or %y "
+            "(24) among its codes, since dates without one would all be of 1900. Add "
+            "the year to the cells and to --date-format."
         )
     return lambda text: datetime.strptime(text, date_format)
 

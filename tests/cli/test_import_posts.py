@@ -75,6 +75,21 @@ def test_a_place_elsewhere_is_named(done: Command, export: Path) -> None:
     assert read_table(folder / "posts.csv")["images"][0] == "0.png"
 
 
+def test_other_encodings_and_signs_that_a_terminal_obeys(
+    done: Command, refused: Command, export: Path
+) -> None:
+    path = export.with_name("t.csv")
+    path.write_bytes("id,text,images\n1,café,\x1b[31m.jpg\n".encode("cp1252"))
+    table = export.with_name("posts.csv")
+    words = ["import-posts", "--from", "table", path, "-o", table]
+    assert "--encoding" in refused(*words)
+    (export.parent / "pictures").mkdir()
+    words += ["--images", export.parent / "pictures", "--date-format", "%d/%m/%Y"]
+    said = done(*words, "--encoding", "cp1252").stdout
+    assert "\x1b" not in said
+    assert read_table(table)["text"].tolist() == ["café"]
+
+
 def test_refusals_leave_nothing_behind(refused: Command, export: Path) -> None:
     before = sorted(os.listdir(export.parent))
     table = export.parent / "posts.csv"

@@ -123,6 +123,32 @@ def test_an_old_export_that_kept_the_ids_is_read(tmp_path: Path) -> None:
     assert read_coded(exported("JSON", tmp_path, old))["id"].tolist() == IDS
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize("lines", [True, False])
+@pytest.mark.parametrize("kind", ["JSON", "JSON-MIN"])
+def test_json_in_every_form_is_read(
+    kind: str, lines: bool, encoding: str, tmp_path: Path
+) -> None:
+    path = exported(kind, tmp_path, [one | {"text": "café"} for one in tasks()])
+    content = json.loads(path.read_text(encoding="utf-8"))
+    written = [json.dumps(one, ensure_ascii=False) for one in content]
+    text = "\n".join(written) if lines else f"[{','.join(written)}]"
+    path.write_bytes(text.encode(encoding))
+    coded = read_coded(path, encoding="cp1252")
+    assert coded["id"].astype(str).tolist() == [str(identifier) for identifier in IDS]
+    assert set(coded["text"]) == {"café"}
+    assert coded["event"].tolist() == ANSWERS
+
+
+def test_a_column_post_id_of_ones_own_stays(tmp_path: Path) -> None:
+    path = tmp_path / "coded.csv"
+    table = pd.DataFrame({"id": [1, 2], "post_id": [8, 9], "event": [1, 0]})
+    write_table(table, path)
+    assert read_coded(path).equals(table)
+    write_table(table.drop(columns="id"), path)
+    assert read_coded(path)["id"].tolist() == [8, 9]
+
+
 def test_other_tables_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "coded.csv"
     table = pd.DataFrame({"id": [1, 2], "annotator": ["A", "B"], "event": [1, 0]})
@@ -136,9 +162,9 @@ def test_other_tables_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{", "is not well formed: expected JSON"),
-        ('{"a": 1}', "has no codings: expected a JSON list of objects.*got dict"),
-        ("[1]", "has no codings"),
+        ("[{", "is not well formed: expected json content"),
+        ('{"a": 1}', "is not well formed.*one object with the keys 'a'"),
+        ("[1]", "is not well formed.*a JSON int in place 0"),
         ('[{"data": {"id": 1}, "annotations": [7]}]', "has tasks of another form"),
         ('[{"data": 5, "annotations": []}]', "has tasks of another form"),
     ],
@@ -149,7 +175,7 @@ def test_other_files_are_refused(content: str, message: str, tmp_path: Path) -> 
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_coded(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         read_coded(tmp_path / "none.json")
 
 

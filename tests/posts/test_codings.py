@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mmevent.corpus import read_coded
+from mmevent.exceptions import InputError
 from mmevent.posts import import_posts
 
 
@@ -16,7 +18,7 @@ def chosen(*labels: str) -> list[dict[str, Any]]:
     return [{"from_name": "event", "type": "choices", "value": {"choices": labels}}]
 
 
-TASK = {
+TASK: dict[str, Any] = {
     "id": 1,
     "data": {"post_id": "1600000000000000001", "text": "They march", "images": "a.jpg"},
     "annotations": [
@@ -47,10 +49,11 @@ def test_label_studio_has_a_row_for_each_coder(tmp_path: Path) -> None:
 
 def test_a_task_that_nobody_coded_stays(tmp_path: Path) -> None:
     task = TASK | {"annotations": []}
+    data = {"id": "p8", "text": "b"}
     posts, _ = imported(
-        tmp_path / "ls.json", [TASK, task | {"data": {"text": "b"}}], "labelstudio"
+        tmp_path / "ls.json", [TASK, task | {"data": data}], "labelstudio"
     )
-    assert posts["id"].tolist()[-1] == "1"
+    assert posts["id"].tolist()[-1] == "p8"
     assert pd.isna(posts["event"].tolist()[-1])
 
 
@@ -68,13 +71,56 @@ def test_short_exports_of_label_studio(name: str, tmp_path: Path) -> None:
     assert not any("post_id" in note for note in notes)
 
 
-@pytest.mark.parametrize("name", ["min.json", "min.csv"])
-def test_the_tools_own_numbers_are_named(name: str, tmp_path: Path) -> None:
-    content: Any = [{"id": 1, "text": "They march", "annotator": 3, "event": "yes"}]
+@pytest.mark.parametrize("name", ["whole.json", "min.json", "min.csv"])
+def test_label_studios_own_numbers_are_no_ids(name: str, tmp_path: Path) -> None:
+    row = {"id": 1, "text": "They march", "annotator": 3, "event": "yes"}
+    content: Any = [row]
+    if name == "whole.json":
+        content = [TASK | {"data": {"text": "They march"}}]
+    if name == "min.csv":
+        content = pd.DataFrame(content).to_csv(index=False)
+    with pytest.raises(InputError, match="without the posts' ids: expected 'post_id'"):
+        imported(tmp_path / name, content, "labelstudio")
+    if name == "min.csv":
+        named = import_posts(tmp_path / name, "labelstudio", columns={"id": "id"})
+        assert named.posts["id"].tolist() == ["1"]
+
+
+@pytest.mark.parametrize("name", ["doccano.jsonl", "doccano.csv"])
+def test_doccanos_own_numbers_are_named(name: str, tmp_path: Path) -> None:
+    content: Any = [{"id": 1, "text": "They march", "label": "yes"}]
     if name.endswith("csv"):
         content = pd.DataFrame(content).to_csv(index=False)
-    _, notes = imported(tmp_path / name, content, "labelstudio")
+    _, notes = imported(tmp_path / name, content, "doccano")
     assert "1 codings without post_id: their ids may be the tool's own numbers" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("text", {"text": "They march"}),
+        ("text", {}),
+        ("id", {}),
+        ("event", {"event": 0}),
+    ],
+)
+def test_a_question_overwrites_no_column(
+    name: str, data: dict[str, Any], tmp_path: Path
+) -> None:
+    result = [{"from_name": name, "value": {"choices": ["yes"]}}]
+    task = {"data": {"post_id": "7"} | data, "annotations": [{"result": result}]}
+    for read in (
+        lambda: imported(tmp_path / "ls.json", [task], "labelstudio"),
+        lambda: read_coded(tmp_path / "ls.json"),
+    ):
+        with pytest.raises(InputError, match=f"the question '{name}' of an export"):
+            read()
+
+
+def test_a_question_fills_an_empty_column(tmp_path: Path) -> None:
+    task = TASK | {"data": TASK["data"] | {"event": None}}
+    posts, _ = imported(tmp_path / "ls.json", [task], "labelstudio")
+    assert posts["event"].tolist() == ["yes", "no|odd"]
 
 
 def test_doccano(tmp_path: Path) -> None:

@@ -94,6 +94,48 @@ def test_long_tweets_have_their_whole_text() -> None:
     assert records("twitter", long)[0]["text"] == "They march " * 40
 
 
+SHARED = {"id": "5", "text": "They march on", "attachments": {"media_keys": ["3_1"]}}
+CUT = {"id": "6", "text": "RT @ana: They ma…", "author_id": "90"}
+OF = {"type": "retweeted", "id": "5"}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {
+            "data": [CUT | {"referenced_tweets": [{"type": "quoted", "id": "4"}, OF]}],
+            "includes": INCLUDES | {"tweets": [SHARED, SHARED | {"id": "4"}]},
+        },
+        {
+            "data": [CUT | {"referenced_tweets": [OF | SHARED]}],
+            "includes": INCLUDES,
+        },
+        CUT
+        | {
+            "user": {"screen_name": "ana"},
+            "retweeted_status": {
+                "full_text": "They march on",
+                "entities": {"media": [PHOTO]},
+            },
+        },
+    ],
+    ids=["answer", "twarc", "API 1.1"],
+)
+def test_retweets_have_the_whole_text_and_the_pictures(item: Any) -> None:
+    (found,) = records("twitter", item)
+    assert found["id"] == "6"
+    assert found["text"] == "They march on"
+    assert found["images"] == ["https://x/1.jpg"]
+    assert found["author"] == "ana"
+
+
+def test_quotes_and_retweets_of_what_the_file_lacks_stay() -> None:
+    for of in (OF, {"type": "quoted", "id": "4"}):
+        tweet = CUT | {"referenced_tweets": [of]}
+        answer = {"data": [tweet], "includes": {"tweets": [SHARED | {"id": "4"}]}}
+        assert records("twitter", answer)[0]["text"] == CUT["text"]
+
+
 DESKTOP = {
     "name": "A channel",
     "id": 7,
@@ -125,7 +167,7 @@ def test_telegram_desktop() -> None:
         "id": 2,
         "text": "They march https://x",
         "images": ["photos/a.jpg"],
-        "created_at": "2021-03-01T12:00:00+00:00",
+        "created_at": "1614600000",
         "author": "user90",
         "lang": None,
     }
@@ -263,7 +305,8 @@ def test_json_and_json_lines_are_read_by_what_they_are(tmp_path: Path) -> None:
     [
         (b'{"id": 1}\n{"id":', "line 2 is no whole object"),
         (b"", "has no posts"),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff\xfe", "has no posts"),
+        (b'[{"id": "1", "text": "\xe9"}]', "is in another encoding.*--encoding"),
     ],
 )
 def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

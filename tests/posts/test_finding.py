@@ -78,6 +78,22 @@ def test_the_list_that_4cat_writes_is_used(kind: str, tmp_path: Path) -> None:
     assert pictures.find("https://x/c.jpg", "1", 1, 1) is None
 
 
+def test_the_names_are_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets: list[set[str]] = []
+
+    def counted(names: list[str]) -> set[str]:
+        sets.append({*names})
+        return sets[-1]
+
+    monkeypatch.setattr("mmevent.posts.finding.set", counted, raising=False)
+    listed = {f"https://x/{n}": {"filename": "a.jpg"} for n in range(9)}
+    metadata = {".metadata.json": json.dumps(listed)}
+    Pictures(place_of("folder", tmp_path, "a.jpg", **metadata))
+    assert len(sets) == 1
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"https://x/a.jpg": 5}'])
 def test_a_list_that_cannot_be_read_is_passed_over(
     content: str, tmp_path: Path

@@ -137,6 +137,25 @@ def test_names_with_signs_come_back_whole(tmp_path: Path) -> None:
     assert back["images"].tolist() == [names]
 
 
+@pytest.mark.parametrize(
+    ("cells", "written"),
+    [
+        ([["a", 1], None, ["b"]], ['["a", 1]', None, '["b"]']),
+        ([["a"], [{"b": 1}], None], ['["a"]', '[{"b": 1}]', None]),
+        ([["a"], "b", None], ['["a"]', "b", None]),
+        ([{"a": 1}, {"a": "é"}, None], ['{"a": 1}', '{"a": "é"}', None]),
+        ([["a", None], [], None], [["a", None], [], None]),
+    ],
+)
+def test_lists_of_mixed_types_become_json(
+    cells: list[Any], written: list[Any], tmp_path: Path
+) -> None:
+    rows = [{"id": n, "text": "x", "tags": one} for n, one in enumerate(cells)]
+    posts, _, _ = import_posts(write(tmp_path / "t.json", rows), "table")
+    write_table(posts, tmp_path / "t.parquet")
+    assert posts["tags"].tolist() == written
+
+
 def test_ndjson_of_4cat_is_read_by_its_platform(tmp_path: Path) -> None:
     tweet = {"id": IDS[0], "text": "They march", "author_id": "90"}
     path = write(tmp_path / "4cat.ndjson", tweet)
@@ -146,6 +165,18 @@ def test_ndjson_of_4cat_is_read_by_its_platform(tmp_path: Path) -> None:
         InputError, match="a platform that is not known.*Download the CSV"
     ):
         import_posts(path, "4cat")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+@pytest.mark.parametrize("name", ["t.json", "t.csv"])
+def test_exports_in_another_encoding(name: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    content = '[{"id": "1", "text": "café"}]' if name == "t.json" else "id,text\n1,café"
+    path.write_bytes(content.encode(encoding))
+    posts, _, _ = import_posts(path, "twitter", encoding="cp1252")
+    assert posts["text"].tolist() == ["café"]
+    with pytest.raises(InputError, match="the encoding 'none' is not known"):
+        import_posts(path, "twitter", encoding="none")
 
 
 def test_a_table_of_any_names(tmp_path: Path) -> None:
@@ -168,13 +199,67 @@ def test_a_table_of_any_names(tmp_path: Path) -> None:
 
 
 def test_posts_that_come_again_are_kept_once_and_counted(tmp_path: Path) -> None:
-    tweets = [{"id": IDS[0], "text": text} for text in TEXTS]
+    tweets = [{"id": IDS[0], "text": text} for text in (TEXTS[0], *TEXTS, TEXTS[1])]
     posts, notes, _ = import_posts(
-        write(tmp_path / "t.json", {"data": tweets}), "twitter"
+        write(tmp_path / "t.json", {"data": [*tweets, {"id": "2"}]}), "twitter"
     )
-    assert posts.to_dict("records") == [{"id": IDS[0], "text": "They march"}]
+    assert posts["id"].tolist() == [IDS[0], "2"]
+    assert posts["text"].tolist() == ["They march", None]
     assert "1 posts that came again, by their id, left out" in notes
+    assert (
+        "2 posts that came again with another text, left out: the first text was kept "
+        f"(first ids: {IDS[0]!r})"
+    ) in notes
     assert "no times" in notes
+
+
+@pytest.mark.parametrize(
+    "ids", [["1.6E+18"] * 2, ["1600000000000000000", "1700000000000000000"] * 2]
+)
+def test_ids_that_a_spreadsheet_cut_are_refused(ids: list[str], tmp_path: Path) -> None:
+    lines = [f"{identifier},text {n}" for n, identifier in enumerate(ids)]
+    path = write(tmp_path / "t.csv", "\n".join(["id,body", *lines]))
+    with pytest.raises(InputError, match="was damaged by a spreadsheet"):
+        import_posts(path, "4cat")
+
+
+@pytest.mark.parametrize(
+    ("cells", "date_format", "expected"),
+    [
+        (["44562", ""], "excel", "2022-01-01T00:00:00+00:00"),
+        (["1609459200", ""], "unix", "2021-01-01T00:00:00+00:00"),
+        (["1609459200", ""], None, "2021-01-01T00:00:00+00:00"),
+        (["1609459200", "2021-01-02"], None, "2021-01-01T00:00:00+00:00"),
+        (["44562", "44563"], None, 44562),
+        (["20240309", "20240310"], "%Y%m%d", "2024-03-09T00:00:00"),
+    ],
+)
+def test_numbers_of_4cat_are_the_times_that_they_can_be(
+    cells: list[str], date_format: str | None, expected: Any, tmp_path: Path
+) -> None:
+    lines = [f"{n},text {n},{cell}" for n, cell in enumerate(cells)]
+    path = write(tmp_path / "t.csv", "\n".join(["id,body,timestamp", *lines]))
+    posts, notes, _ = import_posts(path, "4cat", date_format=date_format)
+    assert posts["created_at"][0] == expected
+    assert ("day numbers" in notes[-1]) == (expected == 44562)
+
+
+@pytest.mark.parametrize("date_format", [None, "unix"])
+def test_times_of_telegram(date_format: str | None, tmp_path: Path) -> None:
+    message = {"id": 1, "text": "x", "date_unixtime": "1614600000"}
+    path = write(tmp_path / "t.json", [message])
+    posts, _, _ = import_posts(path, "telegram", date_format=date_format)
+    assert posts["created_at"].tolist() == ["2021-03-01T12:00:00+00:00"]
+
+
+def test_dates_beside_text_need_no_format(tmp_path: Path) -> None:
+    pytest.importorskip("openpyxl")
+    cells = [pd.Timestamp("2024-04-03 18:30"), "31/12/2024"]
+    frame = pd.DataFrame({"id": ["x", "y"], "text": "z", "created_at": cells})
+    frame.to_excel(tmp_path / "t.xlsx", index=False)
+    posts, _, _ = import_posts(tmp_path / "t.xlsx", "table", date_format="%d/%m/%Y")
+    found = ["2024-04-03T18:30:00", "2024-12-31T00:00:00"]
+    assert posts["created_at"].tolist() == found
 
 
 def test_rows_of_a_table_all_stay(tmp_path: Path) -> None:
@@ -189,7 +274,7 @@ def test_times_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     assert "'%d/%m/%Y' for days first" in notes[-1]
 
 
-@pytest.mark.parametrize("value", [None, "", 1.6e18, "1.6E+18", [1], True])
+@pytest.mark.parametrize("value", [None, "", 1.6e18, [1], True])
 def test_ids_that_are_missing_or_rounded_are_refused(
     value: Any, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from mmevent.exceptions import InputError
 from mmevent.posts import parse_created_at, to_posts
-from mmevent.posts.times import to_iso
+from mmevent.posts.times import to_iso, unix_to_iso
 
 
 def message_for(*values: Any) -> str:
@@ -32,6 +33,9 @@ def message_for(*values: Any) -> str:
         (44562, "excel", "2022-01-01T00:00:00+00:00"),
         ("44562,75", "excel", "2022-01-01T18:00:00+00:00"),
         (20240309, "%Y%m%d", "2024-03-09T00:00:00"),
+        (pd.Timestamp("2024-03-09 18:30"), "%d/%m/%Y", "2024-03-09T18:30:00"),
+        (datetime(2024, 3, 9, tzinfo=UTC), "excel", "2024-03-09T00:00:00+00:00"),
+        (date(2024, 3, 9), "unix", "2024-03-09"),
     ],
 )
 def test_a_format_reads_a_date(value: Any, date_format: str, expected: str) -> None:
@@ -54,6 +58,25 @@ def test_dates_of_another_form_are_counted() -> None:
 def test_a_format_without_codes_is_refused(date_format: str) -> None:
     with pytest.raises(InputError, match="is not known: expected codes such as %d/%m"):
         to_iso(pd.Series(["x"]), date_format, ["a"])
+
+
+@pytest.mark.parametrize("date_format", ["%d/%m", "%H:%M", "%d.%m. %%Y"])
+def test_a_format_without_a_year_is_refused(date_format: str) -> None:
+    with pytest.raises(InputError, match="has no year: expected %Y"):
+        to_iso(pd.Series(["03/04"]), date_format, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        (1609459200, "2021-01-01T00:00:00+00:00"),
+        (1609459200.0, "2021-01-01T00:00:00+00:00"),
+        *((cell, cell) for cell in (44562, "44562", True, "2021-01-01", None)),
+        *((cell, cell) for cell in (1609459200000, "20240309", "١٦٠٩٤٥٩٢٠٠")),
+    ],
+)
+def test_only_ten_digits_are_seconds(cell: Any, found: Any) -> None:
+    assert unix_to_iso(cell) == found
 
 
 @pytest.mark.parametrize(
