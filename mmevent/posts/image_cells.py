@@ -76,6 +76,8 @@ class CellReader:
                 return [name for name in cell.split("|") if name]
             listed = _listed(cell)
             cell = self._names(cell) if listed is None else listed
+        elif is_missing(cell):
+            return []
         if isinstance(cell, list | tuple) or (
             isinstance(cell, np.ndarray) and cell.ndim == 1
         ):
