@@ -169,7 +169,7 @@ def _stands_alone(item: Any) -> bool:
         isinstance(item, str)
         and bool(item)
         and item.strip() == item
-        and not any(sign in item for sign in "|;,")
+        and not any(sign in item for sign in '|;,"')
     )
 
 

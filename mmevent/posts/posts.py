@@ -102,11 +102,11 @@ def to_posts(
     paths in one string, bytes, a ``PIL.Image``, a mapping with ``"bytes"`` and
     ``"path"``, or a list of these. In a string, "|" and line ends always separate
     paths, and a list in JSON is a list. ";", ",", tabs and spaces separate where each
-    part is a URL or ends as a picture's name does, such as in .jpg, and no file has the
-    whole name. Names without such an end are separated by them where in some row each
-    part is a file. Paths in a list are not split: put a path that contains "|" into a
-    list. The images of a ``datasets.Dataset`` are taken as they are stored, not
-    decoded.
+    part is a URL or ends as the name of a picture or video does, such as in .jpg, and
+    no file has the whole name. Names without such an end are separated by them where in
+    some row each part is a file. Double quotes around names are left out. Paths in a
+    list are not split: put a path that contains "|" into a list. The images of a
+    ``datasets.Dataset`` are taken as they are stored, not decoded.
 
     The result can be passed to `to_posts` again and does not change.
 
