@@ -99,7 +99,12 @@ class Reading:
         `needed` are columns that they must have, see `check_needed`.
         """
         check_needed(posts, self.columns, needed)
-        return self._prepare(posts, self.columns)
+        return Prepared.of(
+            posts,
+            columns=self.columns,
+            image_root=self.image_root,
+            allow_outside_root=self.allow_outside_root,
+        )
 
     def read_for_fit(self, posts: Any, *, texts: bool, images: bool) -> Prepared:
         """Read the posts of a fit that needs texts, images or both.
@@ -112,14 +117,10 @@ class Reading:
             check_any_usable([prepared.images], _WITHOUT["images"])
         return prepared
 
-    def read_own(self, posts: pd.DataFrame) -> Prepared:
-        """Read posts whose columns have our names already."""
-        return self._prepare(posts, None)
-
-    def _prepare(self, posts: Any, columns: Mapping[str, Any] | None) -> Prepared:
-        return Prepared.of(
-            posts,
-            columns=columns,
+    def read_own(self, table: pd.DataFrame) -> Prepared:
+        """Read some of the posts from `to_posts`, which checked them as a whole."""
+        return Prepared.of_table(
+            table,
             image_root=self.image_root,
             allow_outside_root=self.allow_outside_root,
         )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
-_DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-][0-9]+)?")
 _PLAIN = {str, int, bool, type(None)}
 INT64 = range(-(2**63), 2**63)
 MOST_EXACT = 2**53
@@ -34,41 +31,34 @@ def without_surrogates(text: str) -> str:
 def exact_numbers(cells: pd.Series) -> pd.Series:
     """Return a column of text as numbers or booleans if that changes no value."""
     values = cells.tolist()
-    first = next((value for value in values if isinstance(value, str)), None)
-    if first is None:
+    known = [value for value in values if isinstance(value, str)]
+    if not known or (found := _exact(known)) is None:
         return cells
-    for convert in (_exact_int, _exact_float, _exact_bool):
-        if convert(first) is None:
+    if len(known) < len(values):
+        following = iter(found)
+        found = [next(following) if isinstance(v, str) else None for v in values]
+    return tidy(found)
+
+
+def _exact(texts: list[str]) -> list[Any] | None:
+    """Return what all texts are exactly: integers, finite floats or booleans."""
+    for kind in (int, float):
+        try:
+            if repr(kind(texts[0])) != texts[0]:
+                continue
+            found = list(map(kind, texts))
+        except ValueError:
             continue
-        converted: list[Any] = []
-        for value in values:
-            if not isinstance(value, str):
-                converted.append(None)
-            elif (found := convert(value)) is None:
-                break
-            else:
-                converted.append(found)
-        else:
-            return tidy(converted)
-    return cells
+        if list(map(repr, found)) == texts and _fits(kind, found):
+            return found
+    truth = {"True": True, "False": False}
+    return [truth[text] for text in texts] if truth.keys() >= set(texts) else None
 
 
-def _exact_int(cell: str) -> int | None:
-    if not _INTEGER.fullmatch(cell):
-        return None
-    value = int(cell)
-    return value if str(value) == cell and value in INT64 else None
-
-
-def _exact_float(cell: str) -> float | None:
-    if not _DECIMAL.fullmatch(cell):
-        return None
-    value = float(cell)
-    return value if repr(value) == cell else None
-
-
-def _exact_bool(cell: str) -> bool | None:
-    return {"True": True, "False": False}.get(cell)
+def _fits(kind: type, numbers: list[Any]) -> bool:
+    if kind is float:
+        return all(map(math.isfinite, numbers))
+    return min(numbers) in INT64 and max(numbers) in INT64
 
 
 def tidy(values: list[Any]) -> pd.Series:
@@ -179,7 +169,7 @@ def _stands_alone(item: Any) -> bool:
         isinstance(item, str)
         and bool(item)
         and item.strip() == item
-        and not any(sign in item for sign in "|;,")
+        and not any(sign in item for sign in '|;,"')
     )
 
 

@@ -1,4 +1,4 @@
-"""Values that a spreadsheet damaged, recognised and named as that."""
+"""Ids that a spreadsheet damaged, recognised and named as that."""
 
 from __future__ import annotations
 
@@ -6,54 +6,106 @@ import re
 
 import pandas as pd
 
-from mmevent.exceptions import InputError
+from mmevent._common import warn_user
+from mmevent.exceptions import InputError, MmeventWarning
 
-_SCIENTIFIC = re.compile(r"-?[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]+")
-_LONG = re.compile(r"[1-9][0-9]{15,}")
 _KEPT = 15  # digits of a number that spreadsheets keep
+_SCIENTIFIC = re.compile(r"-?[0-9][.,]([0-9]+)[eE]\+([0-9]{2,})")
+_LONG = re.compile(r"\n([1-9][0-9]{15,})(?=\n)")
+_WHOLE = re.compile(r"\n[1-9][0-9]{15,}(?<!000)\n")
+_CUT = re.compile(r"[1-9][0-9]{14}0{3,}")
+_FEWEST = 20  # ids that do not all end in zeros by chance
 
 
-def check_undamaged(values: pd.Series, name: str) -> None:
-    """Validate that no spreadsheet cut the digits of long numbers.
+def check_undamaged(ids: pd.Series) -> None:
+    """Validate that no spreadsheet cut the digits of long ids.
 
     Parameters
     ----------
-    values : pandas.Series
-        Ids, or other values that tell rows apart.
-    name : str
-        The name of the column, for the message.
+    ids : pandas.Series
+        The ids of all posts: those of a few may all be round by chance.
 
     Raises
     ------
     InputError
-        If a value is a whole number in scientific notation ("1.23457E+18"), or all
-        numbers of over 15 digits have zeros from the 16th on.
+        If an id lost digits in scientific notation ("1.23457E+18"), or if all of 20
+        or more ids of over 15 digits have zeros from the 16th on.
+
+    Warns
+    -----
+    MmeventWarning
+        If all of fewer than 20 such ids have these zeros.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from mmevent.posts.damage import check_undamaged
-    >>> check_undamaged(pd.Series(["1600000000000004419"]), "id")
+    >>> check_undamaged(pd.Series(["1600000000000004419"]))
     """
-    if values.dtype.kind in "iu":
-        digits = values[values >= 10**_KEPT]
-        if not len(digits) or (digits % 10 != 0).any():
-            return
-    texts = [str(value) for value in values]
-    damaged = [text for text in texts if "+" in text and _SCIENTIFIC.fullmatch(text)]
-    if not damaged and not any(text[-1:] != "0" and _is_long(text) for text in texts):
-        long = [text for text in texts if _is_long(text)]
-        zeros = not any(text[_KEPT:].strip("0") for text in long)
-        damaged = long if zeros and len(set(long)) > 1 else []
-    if damaged:
-        raise InputError(
-            f"{name} of {len(damaged)} of {len(texts)} posts was damaged by a "
-            f"spreadsheet: expected all digits of each number, and got {damaged[0]!r} "
-            f"in the first, of which only the first digits are left. Take the table "
-            f"as it was before the spreadsheet opened it; there, import the column as "
-            f"text."
-        )
+    texts = _suspects(ids)
+    if not texts:
+        return
+    joined = "\n".join(["", *texts, ""])
+    damaged = _in_scientific_notation(texts, joined)
+    if not damaged and "000\n" in joined:
+        damaged = _cut(joined)
+    if not damaged:
+        return
+    message = (
+        f"id of {len(damaged)} of {len(ids)} posts was damaged by a spreadsheet: "
+        f"expected all digits of each number, and got {damaged[0]!r} in the first, of "
+        f"which only the first digits are left. Take the table as it was before the "
+        f"spreadsheet opened it; there, import the column as text."
+    )
+    if len(damaged) >= _FEWEST or _SCIENTIFIC.fullmatch(damaged[0]):
+        raise InputError(message)
+    warn_user(message.replace(" was ", " may have been ", 1), MmeventWarning)
 
 
-def _is_long(text: str) -> bool:
-    return len(text) > _KEPT and bool(_LONG.fullmatch(text))
+def _suspects(ids: pd.Series) -> list[str]:
+    """Return all ids as text if some are long; most tables have none."""
+    if ids.dtype.kind in "iuf":
+        known = ids.dropna()
+        long = known[known >= 10**_KEPT]
+        return [] if (long % 1000 != 0).any() else list(map(str, long.tolist()))
+    if ids.dtype.kind in "mMb":
+        return []
+    values = ids.tolist()
+    try:
+        longest = max(map(len, values), default=0)
+    except TypeError:  # not all are text
+        values = list(map(str, values))
+        longest = max(map(len, values))
+    # The shortest in scientific notation is "1.2E+10".
+    return values if longest >= 7 else []
+
+
+def _in_scientific_notation(texts: list[str], joined: str) -> list[str]:
+    """Return the numbers with more digits than are written.
+
+    A column that has powers below 1 as well holds measurements, not ids that were cut.
+    """
+    if "E+" not in joined and "e+" not in joined:
+        return []
+    if re.search(r"\n-?[0-9.,]+[eE]-[0-9]+\n", joined):
+        return []
+    found = [(text, _SCIENTIFIC.fullmatch(text)) for text in texts]
+    return [
+        text
+        for text, parts in found
+        if parts and int(parts[2]) >= 10 and int(parts[2]) > len(parts[1])
+    ]
+
+
+def _cut(joined: str) -> list[str]:
+    """Return the long numbers if all have zeros after the digits that are kept.
+
+    Times in milliseconds or nanoseconds have zeros before these as well.
+    """
+    if _WHOLE.search(joined):
+        return []
+    long = list(dict.fromkeys(_LONG.findall(joined)))
+    rounded = sum(text[_KEPT - 1] == "0" for text in long)
+    if len(long) < 2 or 2 * rounded > len(long):
+        return []
+    return long if all(map(_CUT.fullmatch, long)) else []

@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import IO, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from mmevent._common import warn_user
+from mmevent.exceptions import MmeventWarning
 from mmevent.posts.cells import exact_numbers, flat_columns
 
 _SEPARATORS = (b",", b";", b"\t")
@@ -63,7 +67,10 @@ def _rows_of(data: bytes, separator: bytes) -> pd.DataFrame:
     try:
         frame = _parsed(data, separator)
     except pd.errors.ParserError as error:
-        raise ValueError(_uneven(data, separator, quotes) or str(error)) from error
+        rows = _rows(data, separator, quotes)
+        if (mended := _without_empty_ends(data, separator, rows)) is not None:
+            return _rows_of(mended, separator)
+        raise ValueError(_uneven(data, separator, rows) or str(error)) from error
     _check_lengths(frame, data, separator, quotes)
     _check_swallowed(frame, data, separator, quotes)
     return frame
@@ -103,7 +110,8 @@ def _without_quoting(data: bytes) -> pd.DataFrame | None:
 def _separator(data: bytes, usual: bytes) -> tuple[bytes, bytes]:
     """Return the data and what separates their cells."""
     if stated := _STATED.match(data):
-        return data[stated.end() :], stated[1]
+        # Its line end stays, so that the lines below keep their numbers.
+        return data[stated.end() - 1 :], stated[1]
     cut = data[: 1 << 20]
     bare = re.sub(rb'(?<![^,;\t\r\n])"[^"]*+(?:""[^"]*+)*+"?', b"", cut)
     lines = [line for line in bare.split(b"\n") if line.strip()][:_LOOKED_AT]
@@ -114,7 +122,7 @@ def _separator(data: bytes, usual: bytes) -> tuple[bytes, bytes]:
     )
     if len(found) > 1:
         even = [s for s in found if len({line.count(s) for line in lines}) == 1]
-        found = even if len(even) == 1 else found
+        found = sorted(even, key=lines[0].count, reverse=True) or found
     return data, found[0] if found else usual
 
 
@@ -183,21 +191,56 @@ def _check_quotes(data: bytes, patterns: _Patterns) -> None:
     )
 
 
-def _uneven(data: bytes, separator: bytes, patterns: _Patterns) -> str | None:
+class _Row(NamedTuple):
+    """Where a row lies, and how many cells it has."""
+
+    start: int
+    end: int
+    n_cells: int
+
+
+def _rows(data: bytes, separator: bytes, patterns: _Patterns) -> list[_Row]:
+    masked = patterns.quoted.sub(lambda found: b'"' * len(found[0]), data)
+    rows, start = [], 0
+    for line in masked.split(b"\n"):
+        kept = line.rstrip(b"\r")
+        if kept.strip(b" ") or separator in kept:
+            n_cells = kept.count(separator) + 1
+            rows.append(_Row(start, start + len(kept), n_cells))
+        start += len(line) + 1
+    return rows
+
+
+def _without_empty_ends(
+    data: bytes, separator: bytes, rows: list[_Row]
+) -> bytes | None:
+    """Return the data without the sign at the end of rows with one cell too many.
+
+    None if no row is so, or one is too long in another way.
+    """
+    n_columns = rows[0].n_cells
+    long = [row for row in rows if row.n_cells > n_columns]
+    if not long or n_columns == 1:
+        return None
+    for row in long:
+        if row.n_cells > n_columns + 1 or not data.endswith(separator, 0, row.end):
+            return None
+    begins = [0, *(row.end for row in long)]
+    ends = [*(row.end - 1 for row in long), len(data)]
+    parts = zip(begins, ends, strict=True)
+    return b"".join(data[begin:end] for begin, end in parts)
+
+
+def _uneven(data: bytes, separator: bytes, rows: list[_Row]) -> str | None:
     """Say which line has another number of cells than the header."""
-    bare = patterns.quoted.sub(lambda m: b"\0" * m[0].count(b"\n"), data)
-    number, n_columns = 1, 0
-    for line in bare.split(b"\n"):
-        n_cells = line.count(separator) + 1
-        if line.strip(b"\r\0 ") or n_cells > 1:
-            n_columns = n_columns or n_cells
-            if n_cells != n_columns:
-                return (
-                    f"line {number}: {n_cells} cells where the header has {n_columns}, "
-                    f"with {_NAMES[separator]} between cells. A cell that has "
-                    f"{_NAMES[separator]} or a line end in it is written in quotes."
-                )
-        number += 1 + line.count(b"\0")
+    for row in rows:
+        if row.n_cells != rows[0].n_cells:
+            return (
+                f"line {_line(data, row.start)}: {row.n_cells} cells where the header "
+                f"has {rows[0].n_cells}, with {_NAMES[separator]} between cells. A "
+                f"cell that has {_NAMES[separator]} or a line end in it is written in "
+                f"quotes."
+            )
     return None
 
 
@@ -207,15 +250,54 @@ _NAMES = {b",": "a comma", b";": "a semicolon", b"\t": "a tab"}
 def _check_lengths(
     frame: pd.DataFrame, data: bytes, separator: bytes, patterns: _Patterns
 ) -> None:
-    """Validate that no row is shorter than the header; pandas would fill it up."""
+    """Validate that rows shorter than the header lack nothing but empty last cells.
+
+    Excel leaves out the separators before these; pandas fills such rows up.
+    """
     n_columns = frame.shape[1]
     if n_columns == 1 or not frame.iloc[:, -1].isna().any():
         return
     n_separators = patterns.quoted.sub(b"", data).count(separator)
     if n_separators == len(frame) * (n_columns - 1):
         return
-    if message := _uneven(data, separator, patterns):
-        raise ValueError(message)
+    rows = _rows(data, separator, patterns)
+    is_short = np.array([row.n_cells < n_columns for row in rows])
+    if not is_short.any():
+        return
+    short = [row for row in rows if row.n_cells < n_columns]
+    if (
+        len(rows) != len(frame)
+        or any(b"\n" in data[row.start : row.end] for row in short)
+        or not _begin_as_rows(frame, is_short, min(row.n_cells for row in short))
+    ):
+        raise ValueError(_uneven(data, separator, rows))
+    warn_user(
+        f"{len(short)} of {len(rows) - 1} rows have fewer cells than the header, the "
+        f"first of them in line {_line(data, short[0].start)}: the last cells of these "
+        f"are taken as empty.",
+        MmeventWarning,
+    )
+
+
+def _begin_as_rows(
+    frame: pd.DataFrame, is_short: NDArray[np.bool_], n_cells: int
+) -> bool:
+    """Tell whether short rows look like the others, not like the rest of a text.
+
+    A text with a line end in it, and no quotes around, ends a row too early; the next
+    then begins with words of the text.
+    """
+    if n_cells < 2:
+        return False
+    full, short = frame[~is_short].iloc[1:], frame[is_short]
+    for place in range(frame.shape[1] - 1):
+        known = _shapes(full.iloc[:, place])
+        is_free = 4 * len(known) > len(full)  # as texts are
+        if not place or not is_free:
+            cells = short.iloc[:, place].dropna()
+            if not _shapes(cells) <= known or (not place and len(cells) < len(short)):
+                return False
+    return True
 
 
 def _check_swallowed(

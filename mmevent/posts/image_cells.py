@@ -25,10 +25,12 @@ EXPECTED = (
 # "|" always stands between names, and so does a new line; other signs may be in a name.
 _ALWAYS = re.compile(r"[|\r\n]")
 _SOMETIMES = (";", ",", "\t", " ")
-_UNCLEAR = (*_SOMETIMES, "\r", "\n", "[")
+_UNCLEAR = (*_SOMETIMES, "\r", "\n", "[", '"')
 _QUOTED = r"""(?:'[^']*'|"[^"]*")"""
 # Lists as Python and numpy print them.
 _LIST = re.compile(rf"\[\s*{_QUOTED}(?:\s*,?\s*{_QUOTED})*\s*\]")
+_VIDEO_ENDS = (".mp4", ".mov", ".webm", ".m4v", ".avi", ".mkv")
+_IN_QUOTES = re.compile(r'"[^"]*"(?:[;,\s]+"[^"]*")*')
 _EXAMPLES = 100  # cells that are looked at to see what stands between names
 
 
@@ -37,8 +39,9 @@ class CellReader:
 
     Several names in one cell are told apart by what stands between them. "|" always
     does. Where all parts between ";", ",", tabs or spaces are URLs, or end as names of
-    pictures do, these are several too, unless a file has the whole name. Names without
-    such an end are several where a cell of the column has parts that are all files.
+    pictures or videos do, these are several too, unless a file has the whole name.
+    Names without such an end are several where a cell of the column has parts that are
+    all files. Names in double quotes are taken out of them.
 
     Parameters
     ----------
@@ -63,7 +66,7 @@ class CellReader:
         examples = (cell for cell in cells if sign in cell.strip())
         return any(
             len(parts := _between(sign, cell)) > 1
-            and not any(map(_ends_as_picture, parts))
+            and not any(map(_ends_as_media, parts))
             and not is_file(cell, self._root)
             and all(is_file(part, self._root) for part in parts)
             for cell in islice(examples, _EXAMPLES)
@@ -76,6 +79,8 @@ class CellReader:
                 return [name for name in cell.split("|") if name]
             listed = _listed(cell)
             cell = self._names(cell) if listed is None else listed
+        elif is_missing(cell):
+            return []
         if isinstance(cell, list | tuple) or (
             isinstance(cell, np.ndarray) and cell.ndim == 1
         ):
@@ -90,13 +95,15 @@ class CellReader:
         return [name for part in parts for name in self._split(part)]
 
     def _split(self, text: str) -> list[str]:
+        if _IN_QUOTES.fullmatch(text) and not is_file(text, self._root):
+            return [name for name in re.findall(r'"([^"]*)"', text) if name.strip()]
         for sign in _SOMETIMES:
             if sign not in text:
                 continue
             parts = _between(sign, text.removeprefix("[").removesuffix("]"))
             if not parts:
                 return []
-            pictures = sum(map(_ends_as_picture, parts))
+            pictures = sum(map(_ends_as_media, parts))
             several = pictures == len(parts) if pictures else sign in self._signs
             if several and not _is_one_url(parts) and not is_file(text, self._root):
                 return [name for part in parts for name in self._split(part)]
@@ -108,8 +115,8 @@ def _between(sign: str, text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _ends_as_picture(name: str) -> bool:
-    return bool(REMOTE.match(name)) or name.lower().endswith(ENDS)
+def _ends_as_media(name: str) -> bool:
+    return bool(REMOTE.match(name)) or name.lower().endswith((*ENDS, *_VIDEO_ENDS))
 
 
 def _is_one_url(parts: list[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,11 +102,11 @@ def to_posts(
     paths in one string, bytes, a ``PIL.Image``, a mapping with ``"bytes"`` and
     ``"path"``, or a list of these. In a string, "|" and line ends always separate
     paths, and a list in JSON is a list. ";", ",", tabs and spaces separate where each
-    part is a URL or ends as a picture's name does, such as in .jpg, and no file has the
-    whole name. Names without such an end are separated by them where in some row each
-    part is a file. Paths in a list are not split: put a path that contains "|" into a
-    list. The images of a ``datasets.Dataset`` are taken as they are stored, not
-    decoded.
+    part is a URL or ends as the name of a picture or video does, such as in .jpg, and
+    no file has the whole name. Names without such an end are separated by them where in
+    some row each part is a file. Double quotes around names are left out. Paths in a
+    list are not split: put a path that contains "|" into a list. The images of a
+    ``datasets.Dataset`` are taken as they are stored, not decoded.
 
     The result can be passed to `to_posts` again and does not change.
 
@@ -130,8 +130,6 @@ def to_posts(
     found = {name: column(frame, theirs) for name, theirs in given.items()}
     for name in found.keys() - {"text", "images"}:
         found[name] = _in_utf8(found[name])
-    for name in found.keys() & {"id", "author", "group"}:
-        check_undamaged(found[name], name)
 
     ids = _ids(found.get("id"), len(frame))
     empty = [None] * len(frame)
@@ -328,6 +326,7 @@ def _ids(given: pd.Series | None, n_posts: int) -> Any:
     # Beside a fraction, infer_objects would make long integers inexact.
     if given.dtype == object and pd.api.types.infer_dtype(given) != _WITH_FRACTIONS:
         given = given.infer_objects()
+    check_undamaged(given)
     keys = pd.Series(as_keys(given, "ids"), dtype=object)
     missing = np.flatnonzero(keys.isna())
     if len(missing):
@@ -355,27 +354,34 @@ def _convert(
     ids: Any,
 ) -> pd.Series:
     """Return the converted cells, as objects."""
-    converted, unknown = [], []
-    for row, cell in enumerate(cells):
-        try:
-            converted.append(convert(cell))
-        except TypeError as error:
-            unknown.append((row, str(error)))
-    if unknown:
+    try:
+        return pd.Series(list(map(convert, cells)), dtype=object)
+    except TypeError:
+        unknown = list(_unknown(cells, convert))
         bad = np.isin(np.arange(len(ids)), [row for row, _ in unknown])
         raise InputError(
             f"{name} of {rows_named(bad, ids)} cannot be used: expected {expected}, "
             f"or a missing value, and got {unknown[0][1]} in the first. Convert or "
             "empty these cells."
-        )
-    return pd.Series(converted, dtype=object)
+        ) from None
+
+
+def _unknown(
+    cells: Iterable[Any], convert: Callable[[Any], Any]
+) -> Iterator[tuple[int, str]]:
+    """Yield the rows of cells that cannot be converted, and why."""
+    for row, cell in enumerate(cells):
+        try:
+            convert(cell)
+        except TypeError as error:
+            yield row, str(error)
 
 
 def _text(cell: Any) -> str | None:
-    if is_missing(cell):
-        return None
     if isinstance(cell, str):
-        text = without_surrogates(str(cell))
+        text = str(cell) if cell.isascii() else without_surrogates(str(cell))
+    elif is_missing(cell):
+        return None
     elif isinstance(cell, numbers.Number | np.bool_):
         text = str(cell)
     else:

@@ -96,6 +96,15 @@ class Prepared:
     ) -> Prepared:
         """Return posts in any form prepared; images are read when they are needed."""
         table = to_posts(posts, columns=columns, image_root=image_root)
+        return cls.of_table(
+            table, image_root=image_root, allow_outside_root=allow_outside_root
+        )
+
+    @classmethod
+    def of_table(
+        cls, table: pd.DataFrame, *, image_root: Any, allow_outside_root: bool
+    ) -> Prepared:
+        """Return posts, or some of the posts, from `to_posts` prepared."""
         sources, post = flatten_images(table)
         images = Images(
             sources, image_root=image_root, allow_outside_root=allow_outside_root

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,9 @@ from mmevent.posts.cells import flat_columns, tidy
 MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 10**15
 """Excel keeps 15 digits of a number, and makes zeros of the others."""
+
+# What openpyxl raises for parts that lack, and for styles of other programs.
+_MALFORMED = (zipfile.BadZipFile, AttributeError, KeyError, SyntaxError, TypeError)
 
 # XML cannot hold these, and makes "\n" of "\r"; Excel writes _x000D_ for it.
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
@@ -35,16 +39,19 @@ def read_xlsx(path: Path) -> pd.DataFrame:
     """
     openpyxl = require("openpyxl", extra="tables", purpose="an .xlsx file")
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, KeyError, SyntaxError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    try:
-        sheet, *others = book.worksheets
-        sheet.reset_dimensions()  # what a file says of its size can be wrong
-        rows = [list(map(_read, cells)) for cells in sheet.iter_rows(values_only=True)]
-        filled = [other.title for other in others if _has_cells(other)]
-    finally:
-        book.close()
+        with closing(
+            openpyxl.load_workbook(path, read_only=True, data_only=True)
+        ) as book:
+            sheets = [one for one in book.worksheets if hasattr(one, "iter_rows")]
+            if not sheets:
+                raise ValueError("no sheet with cells.")
+            sheet, *others = sheets
+            sheet.reset_dimensions()  # what a file says of its size can be wrong
+            cells = sheet.iter_rows(values_only=True)
+            rows = [list(map(_read, row)) for row in cells]
+            filled = [other.title for other in others if _has_cells(other)]
+    except _MALFORMED as error:
+        raise ValueError(f"{type(error).__name__}: {error}.") from error
     if filled:
         warn_user(
             f"{str(path)!r} has several sheets: {sheet.title!r}, the first, is read, "
@@ -55,7 +62,7 @@ def read_xlsx(path: Path) -> pd.DataFrame:
 
 
 def _has_cells(sheet: Any) -> bool:
-    rows = sheet.iter_rows(values_only=True) if hasattr(sheet, "iter_rows") else ()
+    rows = sheet.iter_rows(values_only=True)
     return any(cell is not None for row in rows for cell in row)
 
 

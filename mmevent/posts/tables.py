@@ -97,7 +97,7 @@ def read_table(
     Warns
     -----
     MmeventWarning
-        If a workbook has further sheets.
+        If a workbook has further sheets, or rows of a CSV lack their last cells.
 
     See Also
     --------

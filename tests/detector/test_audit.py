@@ -173,6 +173,18 @@ def test_a_budget_is_for_all_batches_of_an_audit(
     assert (parts["prediction"] == 1).sum() <= 7
 
 
+def test_ids_are_checked_as_a_whole_and_not_by_batch(
+    fitted: EventDetector, data: Data
+) -> None:
+    posts = data[0].head(22)
+    ids = [1_234_567_890_123_400_000 + 10_000 * row for row in range(len(posts))]
+    ids[0] += 7
+    posts = posts.assign(id=ids)
+    audit = fitted.audit(posts, batch_size=21)
+    assert audit["id"].tolist() == ids
+    assert fitted.audit(posts, batch_size=1)["id"].tolist() == ids
+
+
 @pytest.mark.parametrize("batch_size", [0, -3, 2.5, True, "many"])
 def test_a_batch_size_that_is_none_is_refused(
     fitted: EventDetector, data: Data, batch_size: Any

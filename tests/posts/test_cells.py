@@ -30,3 +30,14 @@ def test_halves_join_to_one_character() -> None:
 
 def test_a_path_that_is_not_utf_8_is_written() -> None:
     assert flat(["\udce9.png", "b.png"]) == "\ufffd.png|b.png"
+
+
+def test_a_path_in_quotes_is_written_as_a_list() -> None:
+    assert flat(['"a".png', "b.png"]) == '["\\"a\\".png", "b.png"]'
+
+
+@pytest.mark.parametrize(
+    "cells", [["1", "nan"], ["nan"], ["0.5", "inf"], ["1", "9" * 19], ["1_0"], [" 1"]]
+)
+def test_what_is_no_number_stays_text(cells: list[str]) -> None:
+    assert exact_numbers(pd.Series(cells, dtype=object)).tolist() == cells

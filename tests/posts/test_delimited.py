@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmevent.exceptions import InputError
+from mmevent.exceptions import InputError, MmeventWarning
 from mmevent.posts.posts import to_posts
 from mmevent.posts.tables import read_table, write_table
 
@@ -35,6 +35,8 @@ class TestSeparators:
         assert list(table) == ["id", "text, raw", "label"]
         table = read(tmp_path, "id,a;b\n1,2\n3,4;5\n")
         assert list(table) == ["id", "a;b"]
+        table = read(tmp_path, "id;text;a,b\n1;x;0,5\n2;y;0,7\n")
+        assert list(table) == ["id", "text", "a,b"]
 
     def test_a_line_of_excel_states_it(self, tmp_path: Path) -> None:
         assert list(read(tmp_path, "sep=;\r\nid;text\r\n1;a\r\n")) == ["id", "text"]
@@ -68,6 +70,46 @@ class TestLineEnds:
         table = read(tmp_path, "id,text,label\n1,a,0\n\n2,b,\n,,\n")
         assert table["id"].tolist() == [1, 2, pd.NA]
         assert str(table["label"].dtype) == "Int64"
+
+    def test_excel_leaves_out_separators_before_empty_last_cells(
+        self, tmp_path: Path
+    ) -> None:
+        content = "id;text;event;note\r\n1;a;0;x\r\n2;b c;1\r\n3;d\r\n4;e;1;y\r\n"
+        with pytest.warns(MmeventWarning, match="2 of 4 rows have fewer.* in line 3"):
+            table = read(tmp_path, content)
+        assert table["id"].tolist() == [1, 2, 3, 4]
+        assert table["note"].isna().tolist() == [False, True, True, False]
+        assert table["event"].tolist() == [0, 1, pd.NA, 1]
+
+    @pytest.mark.parametrize(
+        "rows",
+        [
+            ["2,We march", "this way,1"],
+            ["2,We march", "17"],
+            ['2,"We march,1', '3,b,c"'],
+            ["2,We march,0", "17, they say"],
+            ["2,We march,1", ",x"],
+        ],
+    )
+    def test_rows_of_which_the_end_cannot_be_told(
+        self, tmp_path: Path, rows: list[str]
+    ) -> None:
+        full = [f"{row},a{row},b c" for row in range(10, 20)]
+        lines = ["id,author,text", *full, *rows, "9,c4,e"]
+        with pytest.raises(InputError, match=r"line \d+: \d cells? where the header"):
+            read(tmp_path, "\n".join(lines))
+
+    def test_one_empty_cell_too_many_is_none(self, tmp_path: Path) -> None:
+        table = read(tmp_path, 'id;text;event\r\n1;"a;b";1;\r\n2;b;0\r\n3;"c";;\r\n')
+        assert table["id"].tolist() == [1, 2, 3]
+        assert table["text"].tolist() == ["a;b", "b", "c"]
+        assert table["event"].tolist() == [1, 0, pd.NA]
+        with pytest.raises(InputError, match="line 2: 5 cells where the header has 3"):
+            read(tmp_path, "id;text;event\n1;a;1;;\n")
+
+    def test_lines_are_counted_from_the_first(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="line 3: 3 cells where the header has 2"):
+            read(tmp_path, "sep=;\r\nid;text\r\n1;a;b\r\n")
 
 
 def test_nul_is_a_character(tmp_path: Path) -> None:

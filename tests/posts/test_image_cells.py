@@ -35,10 +35,28 @@ def images_of(*cells: Any, root: Path | None = None) -> list[Any]:
         "['a.jpg' 'b.JPG']",
         "[a.jpg, b.JPG]",
         ["a.jpg", "b.JPG"],
+        '"a.jpg","b.JPG"',
+        '"a.jpg"; "b.JPG"',
+        '"a.jpg" "b.JPG"',
+        'a.jpg|"b.JPG"',
     ],
 )
 def test_every_separator_is_recognised(cell: Any) -> None:
     assert images_of("c.png", cell, None) == [["c.png"], ["a.jpg", "b.JPG"], []]
+
+
+def test_names_in_quotes_may_hold_signs() -> None:
+    assert images_of('"a, b.jpg"', '"c d.jpg","e;f.jpg"') == [
+        ["a, b.jpg"],
+        ["c d.jpg", "e;f.jpg"],
+    ]
+
+
+@pytest.mark.parametrize("end", ["mp4", "MOV", "webm", "m4v", "avi", "mkv"])
+@pytest.mark.parametrize("sign", [";", ",", " "])
+def test_pictures_beside_a_video_are_found(end: str, sign: str) -> None:
+    cells = [f"a.jpg{sign}b.{end}", f"b.{end}{sign}a.jpg"]
+    assert images_of(*cells) == [["a.jpg", f"b.{end}"], [f"b.{end}", "a.jpg"]]
 
 
 @pytest.mark.parametrize(

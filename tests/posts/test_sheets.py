@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,36 @@ def test_sheets_of_people(tmp_path: Path) -> None:
     with pytest.warns(MmeventWarning, match="'Sheet', the first.*not 'notes'"):
         table = read_table(tmp_path / "a.xlsx")
     assert table.to_dict("list") == {"id": [1, 2], "text": ["NA", None]}
+
+
+def test_charts_alone_are_no_table(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    book.create_chartsheet("chart").add_chart(openpyxl.chart.BarChart())
+    book.save(tmp_path / "a.xlsx")
+    with pytest.raises(InputError, match="and got: no sheet with cells"):
+        read_table(tmp_path / "a.xlsx")
+
+
+def test_an_empty_sheet_is_empty(tmp_path: Path) -> None:
+    openpyxl.Workbook().save(tmp_path / "a.xlsx")
+    with pytest.raises(InputError, match="is empty: expected a table"):
+        read_table(tmp_path / "a.xlsx")
+
+
+def test_styles_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    openpyxl.Workbook().save(tmp_path / "sound.xlsx")
+    with (
+        zipfile.ZipFile(tmp_path / "sound.xlsx") as sound,
+        zipfile.ZipFile(tmp_path / "a.xlsx", "w") as foreign,
+    ):
+        for name in sound.namelist():
+            content = sound.read(name)
+            if name == "xl/styles.xml":
+                content = re.sub(rb"<fill>.*?</fill>", b"<fill/>", content)
+            foreign.writestr(name, content)
+    with pytest.raises(InputError, match="expected xlsx content, and got: TypeError"):
+        read_table(tmp_path / "a.xlsx")
 
 
 @pytest.mark.parametrize(
