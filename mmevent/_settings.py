@@ -60,32 +60,46 @@ def own_settings() -> Iterator[None]:
 
 
 def _contexts_of_torch() -> Iterator[AbstractContextManager[Any]]:
-    """Yield what puts torch's defaults back, where they were changed.
-
-    The default device makes each call of torch slower, even if it is the processor.
-    """
+    """Yield what puts torch's defaults back, where they were changed in this thread."""
     import torch
 
     if torch.is_inference_mode_enabled():
         yield torch.inference_mode(mode=False)
     if not torch.is_grad_enabled():
         yield torch.enable_grad()
-    for kind in ("cpu", "cuda", "mps"):
-        if torch.is_autocast_enabled(kind):
-            yield torch.autocast(kind, enabled=False)
-    if torch.get_default_device().type != "cpu":
-        yield torch.device("cpu")
-    if torch.get_default_dtype() != torch.float32:
-        yield _single_precision()
+    yield undisturbed()
+    yield single_precision()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep a caller's autocast and default device away from this thread's work.
+
+    The default device makes each call of torch slower, even if it is the processor.
+    """
+    import torch
+
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 @shared_context
-def _single_precision() -> Iterator[None]:
+def single_precision() -> Iterator[None]:
+    """Make float32 the default format of torch, which all threads share.
+
+    It is entered even where that is the format already: another thread may have made
+    it so, and would put the caller's back in the midst of this one's work.
+    """
     import torch
 
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
     try:
+        torch.set_default_dtype(torch.float32)
         yield
     finally:
         torch.set_default_dtype(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 
 from mmevent import ImageClassifier, ImageEncoder, TextClassifier, TextEncoder
 from mmevent._settings import own_settings, with_own_settings
+from mmevent.encoders.runtime import full_precision
 from mmevent.posts import parse_created_at, to_posts
 from mmevent.rule import fuse
 
@@ -47,6 +49,31 @@ def test_settings_are_put_aside_and_back(name: str) -> None:
             with_own_settings({}.__getitem__)("missing")
         assert state() == changed
     assert state() == plain
+
+
+@pytest.mark.parametrize("first_of", [own_settings, full_precision])
+def test_a_thread_keeps_its_format_when_another_ends(first_of: Any) -> None:
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with first_of():
+            first_in.set()
+            second_in.wait(10)
+        first_out.set()
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        thread = threading.Thread(target=first)
+        thread.start()
+        first_in.wait(10)
+        with own_settings():
+            second_in.set()
+            first_out.wait(10)
+            assert torch.get_default_dtype() == torch.float32
+        thread.join()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmevent._common import keep_parameters, write_json
+from mmevent._settings import undisturbed
 from mmevent.encoders.hub import (
     OPEN_CLIP,
     ModelFiles,
@@ -32,7 +33,7 @@ from mmevent.encoders.loading import (
 )
 from mmevent.encoders.model import Spec
 from mmevent.encoders.preprocessing import checked, steps_of_transforms
-from mmevent.encoders.runtime import cast, full_precision, undisturbed
+from mmevent.encoders.runtime import cast, full_precision
 from mmevent.encoders.views import CENTRE, VIEWS, ViewEncoder, ViewModel
 from mmevent.exceptions import InputError, ModelNameError
 
@@ -140,7 +141,7 @@ class ClipModel(ViewModel):
             self.lock,
             torch.inference_mode(),
             full_precision(),
-            undisturbed(self.device),
+            undisturbed(),
         ):
             new = [text for text in dict.fromkeys(texts) if text not in self._texts]
             for start in range(0, len(new), _PROMPTS_A_BATCH):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
@@ -31,6 +32,12 @@ _IDLE = {
 }
 _ATTENTIONS = ("eager", "sdpa")
 _RULES = "rules_sha256"
+# Arguments of a tokenizer that say where it lies or how it was loaded, those that are
+# written by saving, and special tokens, which have another form once they were saved.
+_PLACE = re.compile(
+    r"^_|_(?:file|path|dir|token|class)$|^(?:backend|is_local|local_files_only|"
+    r"model_max_length|clean_up_tokenization_spaces|revision|subfolder|token)$"
+)
 _FEW = 3  # differences that a message names
 
 
@@ -130,6 +137,13 @@ def _rules_hash(source: ModelSource, tokenizer: Any) -> str:
         path = source.folder / name
         if path.is_file():
             digest.update(f"{name}\n".encode() + path.read_bytes())
+    added = tokenizer.get_added_vocab()
+    arguments = {
+        name: value
+        for name, value in tokenizer.init_kwargs.items()
+        if isinstance(value, (bool, int, float, str)) and not _PLACE.search(name)
+    }
+    digest.update(json.dumps([added, arguments], sort_keys=True).encode())
     return digest.hexdigest()
 
 

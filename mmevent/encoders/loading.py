@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmevent._common import json_hash
-from mmevent._settings import with_own_settings
+from mmevent._settings import undisturbed, with_own_settings
 from mmevent.encoders.cache import find_model, remember_model
 from mmevent.encoders.hub import (
     ModelSource,
@@ -38,7 +38,6 @@ from mmevent.encoders.runtime import (
     has_bf16,
     resolve_device,
     runnable,
-    undisturbed,
 )
 from mmevent.exceptions import ModelUnavailableError
 
@@ -91,7 +90,7 @@ def load_model(
     wanted = json_hash(expected) if expected is not None else None
     given = tuple((name, repr(v)) for name, v in settings.items() if v is not None)
     key = (kind.kind, where, revision, given, place, dtype, backend, wanted)
-    with _lock, full_precision(), undisturbed(place):
+    with _lock, full_precision(), undisturbed():
         found = find_model(key)
         if isinstance(found, kind):
             return found
@@ -233,7 +232,7 @@ def trained_copy(
     model: ModelT, weights: Mapping[str, Any], dtype: str, backend: str
 ) -> ModelT:
     """Return a model with fine-tuned weights that can encode, as `backend` runs it."""
-    with full_precision(), undisturbed(model.device):
+    with full_precision(), undisturbed():
         trained = with_weights(model, weights, dtype)
         if dtype == AUTO:
             try:

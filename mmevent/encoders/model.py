@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mmevent._common import json_hash
+from mmevent._settings import undisturbed
 from mmevent.encoders.hub import TRANSFORMERS, ModelFiles, quiet_loading
 from mmevent.encoders.identity import versions
 from mmevent.encoders.runtime import (
@@ -25,7 +26,6 @@ from mmevent.encoders.runtime import (
     full_precision,
     halved,
     runnable,
-    undisturbed,
 )
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
@@ -273,7 +273,7 @@ class Model(ABC):
         import torch
 
         found: list[Vectors] = []
-        with torch.inference_mode(), undisturbed(self.device):
+        with torch.inference_mode(), undisturbed():
             left, statuses = zip(*(self._fetch(items, i) for i in batch), strict=True)
             while left:
                 some = left[: limit[0]]

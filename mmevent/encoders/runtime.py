@@ -6,13 +6,14 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy, deepcopy
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from mmevent._common import require, shared_context, warn_user
+from mmevent._settings import single_precision
 from mmevent.encoders.hub import untouched_logging
 from mmevent.exceptions import DeviceMemoryError, InputError, MmeventWarning
 
@@ -123,57 +124,55 @@ def check_device(dtype: str, device: str) -> None:
         )
 
 
-@shared_context
+@contextmanager
 def full_precision() -> Iterator[None]:
     """Compute in float32 proper, whatever else this process sets for torch.
 
     Rounding to TF32 or bfloat16 would make rows depend on their batch, and another
     default format would make them depend on the caller.
     """
-    changed = []
-    for read, write, wanted in _precision():
-        before = read()
-        if before != wanted:
-            write(wanted)
-            changed.append((write, before))
-    try:
+    with single_precision(), _unrounded():
         yield
-    finally:
-        for write, before in reversed(changed):
-            write(before)
 
 
-def _precision() -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any], Any]]:
-    """Yield what reads a setting of torch's, what writes it, and the value to have."""
-    import torch
-    from torch.backends import cudnn, mkldnn
-
-    yield torch.get_default_dtype, torch.set_default_dtype, torch.float32
-    yield (
-        partial(getattr, cudnn, "allow_tf32"),
-        partial(setattr, cudnn, "allow_tf32"),
-        False,
-    )
-    read, write = torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
-    yield read, write, "highest"
-    for part in ("conv", "matmul"):
-        holder, name = getattr(mkldnn, part, None), "fp32_precision"
-        # An older torch has no such setting; "none" rounds nothing either.
-        if getattr(holder, name, "none") not in ("none", "ieee"):
-            yield partial(getattr, holder, name), partial(setattr, holder, name), "ieee"
-
-
-@contextmanager
-def undisturbed(device: str) -> Iterator[None]:
-    """Keep a caller's autocast and default device away from this thread's work."""
-    import torch
-
+@shared_context
+def _unrounded() -> Iterator[None]:
     with ExitStack() as stack:
-        for kind in {"cpu", device.split(":")[0]}:
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
+        for read, write, wanted in _roundings():
+            before = read()
+            if before != wanted:
+                stack.callback(write, before)
+                write(wanted)
         yield
+
+
+def _roundings() -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any], Any]]:
+    """Yield what reads a setting of torch's, what writes it, and the value to have.
+
+    The older settings go before those of single parts, which a newer torch has too: it
+    writes the second with the first, and lets nobody read the first where they differ.
+    """
+    import torch
+    from torch.backends import cuda, cudnn, mkldnn
+
+    for whole in (torch.backends, cudnn):
+        yield from _rounding_of(whole)
+    tf32 = partial(getattr, cudnn, "allow_tf32"), partial(setattr, cudnn, "allow_tf32")
+    matmul = torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    for (read, write), wanted in ((tf32, False), (matmul, "highest")):
+        with suppress(RuntimeError):  # set part by part: see below
+            if read() != wanted:
+                yield read, write, wanted
+    of_gpu = cuda.matmul, cudnn.conv, cudnn.rnn
+    for part in (*of_gpu, mkldnn.matmul, mkldnn.conv, mkldnn.rnn):
+        yield from _rounding_of(part)
+
+
+def _rounding_of(part: Any) -> Iterator[tuple[Any, Any, str]]:
+    name = "fp32_precision"
+    # An older torch has no such setting; "none" rounds nothing either.
+    if getattr(part, name, "none") not in ("none", "ieee"):
+        yield partial(getattr, part, name), partial(setattr, part, name), "ieee"
 
 
 def check_backend(backend: object) -> None:

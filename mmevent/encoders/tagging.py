@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from mmevent._common import as_whole, warn_user
-from mmevent._settings import with_own_settings
+from mmevent._settings import undisturbed, with_own_settings
 from mmevent.encoders.hub import locate_model, quiet_loading
 from mmevent.encoders.image import image_processor
 from mmevent.encoders.loading import from_pretrained, incomplete
-from mmevent.encoders.runtime import full_precision, resolve_device, undisturbed
+from mmevent.encoders.runtime import full_precision, resolve_device
 from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.posts.images import Images
 from mmevent.posts.sources import Source
@@ -286,7 +286,7 @@ def _pipeline(
     source = locate_model(
         model, revision=revision, local_files_only=local_files_only, verbose=verbose
     )
-    with full_precision(), undisturbed(place):
+    with full_precision(), undisturbed():
         network, missing = from_pretrained(source, getattr(transformers, auto))
     if missing:
         raise incomplete(source, set(missing))
@@ -327,6 +327,5 @@ def _run(
             UnusableInputWarning,
         )
     bar = tqdm(usable, desc="Looking", unit="image", disable=not verbose)
-    place = str(network.device)
-    with quiet_loading(), full_precision(), undisturbed(place):
+    with quiet_loading(), full_precision(), undisturbed():
         return [(int(i), network(images[int(i)], **options)) for i in bar]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL.Image import Resampling
 from PIL.Image import new as new_image
 
+from mmevent._settings import undisturbed
 from mmevent.encoders.base import Encoder
 from mmevent.encoders.identity import OF_PICTURES
 from mmevent.encoders.model import Encoded, Model, Spec
@@ -29,7 +30,6 @@ from mmevent.encoders.runtime import (
     folded,
     full_precision,
     has_foldable,
-    undisturbed,
 )
 from mmevent.exceptions import InputError
 from mmevent.posts.images import Images
@@ -114,7 +114,7 @@ class ViewModel(Model):
             if self.dtype != FLOAT32:
                 plain.network = deepcopy(self.network).float()
             lean.network = folded(plain.network)
-            with torch.inference_mode(), full_precision(), undisturbed(self.device):
+            with torch.inference_mode(), full_precision(), undisturbed():
                 expected, found = plain._compute(*example), lean._compute(*example)
         except Exception as error:  # whatever else a network does with its norms
             _log.info("batch norms of %s are not folded: %s", self.spec["model"], error)

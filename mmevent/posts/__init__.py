@@ -9,6 +9,7 @@ from mmevent.posts.archives import MAX_BYTES
 from mmevent.posts.duplicates import connected_groups
 from mmevent.posts.images import Images, load_image
 from mmevent.posts.imports import ImportedPosts, import_posts
+from mmevent.posts.pillow import MAX_PIXELS
 from mmevent.posts.posts import (
     duplicate_groups,
     flatten_images,
@@ -16,7 +17,7 @@ from mmevent.posts.posts import (
     to_posts,
 )
 from mmevent.posts.records import POST_COLUMNS
-from mmevent.posts.sources import MAX_PIXELS, STATUSES
+from mmevent.posts.sources import STATUSES
 from mmevent.posts.tables import read_table, write_table
 
 __all__ = [

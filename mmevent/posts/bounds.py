@@ -15,6 +15,7 @@ _MOST_EXIF = 1_000_000  # bytes
 _MOST_SEGMENTS = 16  # of 64 kB, that EXIF data of a JPEG is cut into
 _MOST_PROFILES = 4  # colour profiles of a PNG, which has one
 _MOST_VALUES = 65_536  # numbers of one tag of a TIFF, such as its strips
+_MOST_MARKERS = 200_000  # of a JPEG, each gone over in Python
 _MOST_WORK = 2_000_000_000  # pixels that the scans of a JPEG go over
 _LEAST_PIXELS = 2_000_000  # which a scan takes the time of
 _MOST_RLE_PIXELS = 16_000_000  # of a BMP, which Pillow unpacks in Python
@@ -94,20 +95,25 @@ def check_opened(content: bytes, pixels: int, exif: object) -> None:
     if content.startswith(_JPEG):
         most = _MOST_WORK // max(pixels, _LEAST_PIXELS)
         # Pictures within the picture are counted too, at first.
-        if content.count(b"\xff\xda") > most and _count_scans(content, most) > most:
+        if content.count(b"\xff\xda") > most and _has_more_scans(content, most):
             raise TooMuchWorkError
 
 
-def _count_scans(content: bytes, most: int) -> int:
-    """Count a JPEG's scans up to one more than a number."""
+def _has_more_scans(content: bytes, most: int) -> bool:
+    """Whether a JPEG has more scans than a number, or too many parts to tell."""
     place, n_scans = len(_JPEG) - 1, 0
-    while n_scans <= most and (found := _MARKER.search(content, place)):
+    for _ in range(_MOST_MARKERS):
+        found = _MARKER.search(content, place)
+        if found is None:
+            return False
         place, code = found.end(), content[found.end() - 1]
         if code == _END_OF_IMAGE:
-            break
+            return False
         n_scans += code == _START_OF_SCAN
+        if n_scans > most:
+            return True
         place += int.from_bytes(content[place : place + 2])
-    return n_scans
+    return True
 
 
 def _has_large_runs(content: bytes) -> bool:
@@ -121,7 +127,7 @@ def _has_large_runs(content: bytes) -> bool:
 def _has_large_tables(content: bytes) -> bool:
     """Whether a tag of a TIFF's first directory has too many numbers."""
     order = "<" if content.startswith(b"II") else ">"
-    big = content[2:4] in (b"+\0", b"\0+")
+    big = content[2:3] == b"+"  # as Pillow has it: in "MM\0+" it reads 32 bits
     offset, number, entry = ("Q", "Q", "HHQ8x") if big else ("I", "H", "HHI4x")
     try:
         (start,) = struct.unpack_from(order + offset, content, 8 if big else 4)
@@ -145,19 +151,26 @@ class Room:
     """
 
     def __init__(self, pixels: int) -> None:
-        self._all = self._free = pixels
+        self._all = pixels
+        self.renew()
+
+    def renew(self) -> None:
+        """Have all room free, as in a forked process: the threads stayed behind."""
+        self._free = self._all
         self._door, self._changed = threading.Lock(), threading.Condition()
 
     @contextmanager
     def of(self, pixels: int) -> Iterator[None]:
         """Wait for room, and give it back at the end."""
-        pixels = min(pixels, self._all)
-        with self._door, self._changed:
-            self._changed.wait_for(lambda: self._free >= pixels)
-            self._free -= pixels
+        pixels, taken = min(pixels, self._all), 0
         try:
+            with self._door, self._changed:
+                self._changed.wait_for(lambda: self._free >= pixels)
+                # At once, so that no interrupt comes between.
+                self._free, taken = self._free - pixels, pixels
             yield
         finally:
             with self._changed:
-                self._free += pixels
+                # A fork may have freed it.
+                self._free = min(self._free + taken, self._all)
                 self._changed.notify_all()

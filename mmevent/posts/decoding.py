@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import mmap
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -21,17 +22,18 @@ from mmevent.posts.bounds import (
     check_header,
     check_opened,
 )
-from mmevent.posts.pillow import own_settings
+from mmevent.posts.pillow import MAX_PIXELS, own_settings
 
 # Raster formats only: others (EPS, WMF, ...) start programs or have no fixed size.
 # MPO is opened as JPEG, HEIF in `_open`.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "AVIF")
 _AVIF_BRANDS = (b"avif", b"avis")
 
-_MOST_PIXELS = 89_478_485  # of all pictures that are decoded at the same time
 _BYTES_A_PIXEL = 24  # that decoding takes at most; JPEG 2000 takes most
 _STRIP = 1_000_000  # pixels that are converted at a time
-_room = Room(_MOST_PIXELS)
+_room = Room(MAX_PIXELS)  # of all pictures that are decoded at the same time
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_room.renew)
 
 _TRANSPOSE: dict[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -100,7 +102,7 @@ def _check_memory() -> None:
 
     Where it is not, the picture asks for more than any sound one does.
     """
-    needed = _BYTES_A_PIXEL * _MOST_PIXELS
+    needed = _BYTES_A_PIXEL * MAX_PIXELS
     try:
         mmap.mmap(-1, needed).close()  # which reserves it and touches none
     except (OSError, MemoryError):

@@ -18,8 +18,8 @@ from PIL import Image
 
 from mmevent.exceptions import InputError
 from mmevent.posts.archives import MAX_BYTES, is_archive
+from mmevent.posts.pillow import MAX_PIXELS
 from mmevent.posts.sources import (
-    MAX_PIXELS,
     STATUSES,
     Source,
     Store,

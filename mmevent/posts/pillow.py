@@ -19,12 +19,15 @@ from PIL import (
 
 from mmevent._common import shared_context
 
+MAX_PIXELS = 89_478_485
+"""Most pixels of a picture: a quarter of a GiB as RGB, Pillow's own default."""
+
 # Parts of Pillow that some builds lack; "heif" is a package of its own.
 _PARTS = ("jpg", "libjpeg_turbo", "zlib", "libtiff", "jpg_2000", "webp", "avif")
 
 _SETTINGS: tuple[tuple[Any, str, Any], ...] = (
     (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
-    (Image, "MAX_IMAGE_PIXELS", 89_478_485),
+    (Image, "MAX_IMAGE_PIXELS", MAX_PIXELS),
     (PngImagePlugin, "MAX_TEXT_CHUNK", 2**20),
     (PngImagePlugin, "MAX_TEXT_MEMORY", 2**26),
     (GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy(0)),

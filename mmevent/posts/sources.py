@@ -28,7 +28,7 @@ from mmevent.posts.archives import (
     split_archive,
 )
 from mmevent.posts.decoding import decode, decoded
-from mmevent.posts.pillow import decoders
+from mmevent.posts.pillow import MAX_PIXELS, decoders
 
 STATUSES = (
     "ok",
@@ -47,9 +47,6 @@ HOW_TO_DOWNLOAD = (
     "--images pictures finds them"
 )
 """What to do about pictures whose status is ``"remote"``."""
-
-MAX_PIXELS = 89_478_485
-"""Most pixels of a picture: a quarter of a GiB as RGB, Pillow's own default."""
 
 ENDS = (
     *(".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".jp2"),

@@ -244,12 +244,48 @@ def test_another_version_may_know_other_settings(tiny_text_model: str) -> None:
         check_config(source, before, now)
 
 
-def test_a_tokenizer_without_rules_is_known_by_its_files(tmp_path: Path) -> None:
-    class Slow:
-        vocab_files_names = {"vocab_file": "vocab.txt", "other": "absent.txt"}
+class Slow:
+    """A tokenizer that has no rules of the package tokenizers."""
 
+    vocab_files_names = {"vocab_file": "vocab.txt", "other": "absent.txt"}
+
+    def __init__(self, added: dict[str, int] | None = None, **arguments: Any) -> None:
+        self.init_kwargs = {"normalization": False} | arguments
+        self.added = added or {}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return self.added
+
+
+def test_a_tokenizer_without_rules_is_known_by_its_files(tmp_path: Path) -> None:
     source: Any = type("Source", (), {"folder": tmp_path})
     (tmp_path / "vocab.txt").write_text("a")
     before = identity._rules_hash(source, Slow())
     (tmp_path / "vocab.txt").write_text("b")
     assert identity._rules_hash(source, Slow()) != before
+
+
+def test_a_tokenizer_without_rules_is_known_by_its_arguments(tmp_path: Path) -> None:
+    source: Any = type("Source", (), {"folder": tmp_path})
+    before = identity._rules_hash(source, Slow())
+    assert identity._rules_hash(source, Slow(normalization=True)) != before
+    assert identity._rules_hash(source, Slow({"<tag>": 7})) != before
+    moved = Slow(name_or_path="b", vocab_file="b/vocab.txt", is_local=True)
+    assert identity._rules_hash(source, moved) == before
+
+
+def test_arguments_of_a_tokenizer_are_the_same_once_it_is_saved(tmp_path: Path) -> None:
+    from transformers import BertweetTokenizer
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    (first / "vocab.txt").write_text("a 1\nb 1\n")
+    (first / "bpe.codes").write_text("a b 1\n")
+    (first / "tokenizer_config.json").write_text('{"normalization": true}')
+    source: Any = type("Source", (), {"folder": first})
+    found = []
+    for folder in (first, second):
+        tokenizer = BertweetTokenizer.from_pretrained(folder, local_files_only=True)
+        found.append(identity._rules_hash(source, tokenizer))
+        tokenizer.save_pretrained(second)
+    assert found[0] == found[1]

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -689,6 +689,72 @@ def test_precision_is_put_back_by_the_last_of_several_threads() -> None:
         assert cudnn.allow_tf32
     finally:
         cudnn.allow_tf32 = allowed
+
+
+@pytest.fixture
+def roundings() -> Iterator[Callable[[], list[str]]]:
+    """Read torch's own settings, which are put back after the test."""
+    backends = torch.backends
+    if not hasattr(backends, "fp32_precision"):
+        pytest.skip("this torch has no such setting")
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    parts = [backends, backends.cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul]
+
+    def read() -> list[str]:
+        return [part.fp32_precision for part in parts]
+
+    before = read()
+    yield read
+    for part, value in zip(parts, before, strict=True):
+        part.fp32_precision = value
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_roundings_of_the_caller_are_put_aside_and_back(
+    roundings: Callable[[], list[str]], whole: bool
+) -> None:
+    plain = roundings()
+    part = torch.backends if whole else torch.backends.cuda.matmul
+    part.fp32_precision = "tf32"
+    changed = roundings()
+    with full_precision():
+        assert "tf32" not in roundings()
+    assert roundings() == changed
+    part.fp32_precision = "none"
+    assert roundings() == plain
+
+
+def test_older_settings_can_be_read_meanwhile() -> None:
+    torch.set_float32_matmul_precision("high")
+    try:
+        with full_precision():
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_a_setting_that_fails_leaves_none_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(wanted: str) -> None:
+        raise ValueError(wanted)
+
+    torch.set_float32_matmul_precision("high")
+    torch.set_default_dtype(torch.float64)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "set_float32_matmul_precision", fail)
+            with pytest.raises(ValueError, match="high"), full_precision():
+                pass
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("fixture", ["tiny_text_model", "tiny_clip_model"])

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 from PIL import Image
 
-from mmevent.posts.bounds import BoundedBytes, Room, TooMuchWorkError
+from mmevent.posts.bounds import (
+    BoundedBytes,
+    Room,
+    TooMuchWorkError,
+    check_header,
+    check_opened,
+)
 from mmevent.posts.decoding import decode
 
 LARGE = 9459  # pixels a side: nearly as many as a picture may have
@@ -53,6 +63,15 @@ def test_scans_of_pictures_within_a_jpeg_are_not_its_own() -> None:
     thumbnail = b"\xff\xda" * 3000
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
     assert status_of(content[:2] + segment + content[2:] + thumbnail) == "ok"
+
+
+@pytest.mark.parametrize(("number", "bad"), [(1_000, False), (200_001, True)])
+def test_segments_among_scans_are_counted_too(number: int, bad: bool) -> None:
+    content, empty = encoded("JPEG"), b"\xff\xfe\0\x02"
+    thumbnail = b"\xff\xe1" + struct.pack(">H", 6002) + b"\xff\xda" * 3000
+    whole = content[:2] + empty * number + thumbnail + content[2:]
+    with pytest.raises(TooMuchWorkError) if bad else nullcontext():
+        check_opened(whole, 256, None)
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -163,6 +182,44 @@ def test_bytes_are_read_a_few_times_over_and_no_more() -> None:
         stream.read()
     with pytest.raises(TooMuchWorkError):
         stream.seek(0) or stream.read()
+
+
+def test_a_large_table_is_found_where_pillow_sees_it() -> None:
+    table = struct.pack(">HHHII", 1, 273, 4, 70_000, 200)
+    for mark in (b"MM\0*", b"MM\0+", b"MM*\0"):
+        with pytest.raises(TooMuchWorkError):
+            check_header(mark + struct.pack(">I", 8) + table)
+
+
+def test_an_interrupt_keeps_no_room() -> None:
+    class Interrupted:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    room = Room(10)
+    door, room._door = room._door, Interrupted()
+    with pytest.raises(KeyboardInterrupt), room.of(6):
+        pass
+    room._door = door
+    assert room._free == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows starts processes anew")
+def test_a_forked_process_has_all_room() -> None:
+    code = """
+import os, signal
+from mmevent.posts.decoding import _room
+with _room.of(10**9):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(3)  # ends what waits for ever
+        with _room.of(10**9):
+            os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_room_is_given_in_turn() -> None:
