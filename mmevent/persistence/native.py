@@ -37,6 +37,7 @@ from sklearn.tree import BaseDecisionTree, DecisionTreeRegressor
 from sklearn.tree._tree import Tree
 
 from mmevent._walk import walk
+from mmevent.persistence.sparse import check_sparse
 
 # Not for two classes of texts or pictures. They make matrices by numbers of the file,
 # or by results of parts of theirs, whatever shape these have.
@@ -75,7 +76,7 @@ def check_parts(value: Any) -> None:
         if isinstance(part, Tree) and id(part) not in owned:
             raise ValueError("a tree is in another place than a decision tree")
         if issparse(part):
-            part.check_format(full_check=True)
+            check_sparse(part)
         for kind, check in _CHECKS.items():
             if isinstance(part, kind):
                 check(part)
@@ -88,6 +89,8 @@ def _check_tree(estimator: Any) -> None:
     tree = getattr(estimator, "tree_", None)
     if tree is None:
         return
+    if not isinstance(tree, Tree):
+        raise ValueError(f"a decision tree holds a {type(tree).__name__}, not a tree")
     n, width = tree.node_count, estimator.n_features_in_
     if not 0 < n <= tree.capacity or tree.n_features != width:
         raise ValueError("a tree has another size than it says")
@@ -152,12 +155,16 @@ def _check_svm(svm: Any) -> None:
     counts = svm._n_support
     k = len(counts)
     pairs, precomputed = k * (k - 1) // 2, svm.kernel == "precomputed"
-    dual = dual.data.reshape(-1, n) if issparse(dual) else dual
+    if sparse := issparse(vectors):  # rows are read, whatever the format
+        by_rows = issparse(dual) and dual.format == vectors.format == "csr"
+        if precomputed or not by_rows:
+            raise ValueError("a support vector machine has matrices of another format")
+        dual = dual.data.reshape(-1, n)
     fits = (
         is_classifier(svm)
         and svm._impl == type(svm)._impl
         and isinstance(svm.kernel, str)
-        and bool(svm._sparse) == issparse(vectors)
+        and bool(svm._sparse) == sparse
         and k == len(svm.classes_) > 1
         and (np.asarray(counts) >= 0).all()
         and np.sum(counts) == n > 0
@@ -181,10 +188,23 @@ def _check_neighbours(estimator: Any) -> None:
     fits = (
         estimator._fit_X.shape == (estimator.n_samples_fit_, estimator.n_features_in_)
         and (labels is None or np.shape(labels)[:1] == (rows,))
-        and estimator.n_neighbors <= rows
+        and isinstance(estimator.n_neighbors, (int, np.integer))
+        and 1 <= estimator.n_neighbors <= rows
+        and (not is_classifier(estimator) or _are_codes(labels, estimator))
     )
     if not fits:
         raise ValueError("neighbours have other labels or features than they say")
+
+
+def _are_codes(labels: Any, classifier: Any) -> bool:
+    """Whether each label is the number of a class: a place in an array of votes."""
+    return (
+        isinstance(labels, np.ndarray)
+        and labels.dtype.kind == "i"
+        and labels.ndim == 1
+        and not classifier.outputs_2d_
+        and bool(((labels >= 0) & (labels < len(classifier.classes_))).all())
+    )
 
 
 def _check_centres(estimator: Any) -> None:

@@ -136,7 +136,7 @@ def to_bytes(value: Any, what: str) -> bytes:
     if not same(copied, back):
         raise ModelFolderError(
             f"{what} cannot be saved: expected parts that come back the same, got one "
-            f"that changes on the way, such as a mapping with True and False as keys. "
+            f"that changes on the way, such as a mapping with both 1 and '1' as keys. "
             f"{_WAY_OUT}"
         )
     return data
@@ -171,6 +171,7 @@ def from_bytes(data: bytes, name: str) -> Any:
     from skops.io import loads
 
     try:
+        check_growth(data, name)
         value = loads(data, trusted=TRUSTED)
         check_parameters(value, f"{name} cannot be used")
         check_parts(value)
@@ -229,6 +230,8 @@ def _same_array(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 def _simplify(value: Any) -> None:
     """Change, in a copy, what skops cannot write or writes slowly."""
     for part in walk(value):
+        if type(part) is dict:
+            _write_keys_as_numbers(part)
         attributes = getattr(part, "__dict__", {})
         attributes.pop(TRAINED, None)  # the encoder is saved by itself
         drop_tree(part)
@@ -246,6 +249,14 @@ def _simplify(value: Any) -> None:
             attributes["vocabulary_"] = {word: int(column) for word, column in words}
         if isinstance(part, ClipZeroShotClassifier) and part.packs is not None:
             _write_out(part)
+
+
+def _write_keys_as_numbers(mapping: dict[Any, Any]) -> None:
+    """Put 1 and 0 in place of True and False: they find the same, and come back."""
+    items = list(mapping.items())
+    if any(isinstance(key, bool) for key, _ in items):
+        mapping.clear()
+        mapping |= {int(k) if isinstance(k, bool) else k: held for k, held in items}
 
 
 def _write_out(classifier: ClipZeroShotClassifier) -> None:
