@@ -16,6 +16,9 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
+from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
+    BaseHistGradientBoosting,
+)
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.multiclass import (
     OneVsOneClassifier,
@@ -37,6 +40,7 @@ from sklearn.tree import BaseDecisionTree, DecisionTreeRegressor
 from sklearn.tree._tree import Tree
 
 from mmevent._walk import walk
+from mmevent.exceptions import ModelFolderError
 from mmevent.persistence.sparse import check_sparse
 
 # Not for two classes of texts or pictures. They make matrices by numbers of the file,
@@ -47,10 +51,52 @@ _UNFIT = (
     *(OutlierMixin, ClusterMixin, DictVectorizer, KernelDensity),
     *(KNeighborsTransformer, OneHotEncoder, OrdinalEncoder, RandomTreesEmbedding),
     *(RadiusNeighborsClassifier, RadiusNeighborsRegressor, RadiusNeighborsTransformer),
-    *(TargetEncoder, np.random.Generator),
+    *(TargetEncoder, np.random.Generator, BaseHistGradientBoosting),
 )
 _BINARY_LOSSES = ("HalfBinomialLoss", "ExponentialLoss")
 _STATE_OF_MT19937 = 624
+
+
+def check_kinds(value: Any, what: str) -> None:
+    """Validate that a value, fitted or not, holds no estimator that cannot be checked.
+
+    Parameters
+    ----------
+    value : object
+        An estimator, or what holds some.
+    what : str
+        Begins the message, such as "the text branch cannot be saved".
+
+    Raises
+    ------
+    ModelFolderError
+        For the first that could not come back from a folder.
+    """
+    for part in walk(value):
+        name = type(part).__name__
+        if _is_unfit(part):
+            raise ModelFolderError(
+                f"{what}: a {name} is not among the estimators that a model folder may "
+                f"hold, since its fitted parts cannot be checked when they are loaded. "
+                f"Use another estimator, and fit again."
+            )
+        if isinstance(part, BaseGradientBoosting) and not _is_known_start(part.init):
+            raise ModelFolderError(
+                f"{what}: {name} has init={part.init!r}, which no model folder may "
+                f"hold. Expected init=None or init='zero'. Set it, and fit again."
+            )
+
+
+def _is_unfit(part: Any) -> bool:
+    only_classifiers = isinstance(part, (BaseGradientBoosting, BaseLibSVM))
+    return (isinstance(part, _UNFIT) and not isinstance(part, _BaseKMeans)) or (
+        only_classifiers and not is_classifier(part)
+    )
+
+
+def _is_known_start(init: Any) -> bool:
+    known = init is None or isinstance(init, DummyClassifier)
+    return known or (isinstance(init, str) and init == "zero")
 
 
 def check_parts(value: Any) -> None:
@@ -68,11 +114,6 @@ def check_parts(value: Any) -> None:
         if isinstance(part, BaseDecisionTree)
     }
     for part in parts:
-        if isinstance(part, _UNFIT) and not isinstance(part, _BaseKMeans):
-            raise ValueError(
-                f"a {type(part).__name__} is not among the estimators that a model "
-                f"folder may hold"
-            )
         if isinstance(part, Tree) and id(part) not in owned:
             raise ValueError("a tree is in another place than a decision tree")
         if issparse(part):
