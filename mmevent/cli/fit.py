@@ -161,6 +161,7 @@ def fit(
     simpler ways of doing the same, and what it learned; and writes a model.
     """
     from mmevent.persistence.folder import new_folder
+    from mmevent.persistence.objects import check_can_be_saved
 
     check_models(options)
     new_folder(output)
@@ -176,6 +177,8 @@ def fit(
         shared.read_dates(posts, frame, columns, options["date_format"])
         _look_ahead(frame, posts, options, columns)
         detector = _new_detector(posts, options, columns, positive, session)
+        check_can_be_saved(detector.text, "the text branch")
+        check_can_be_saved(detector.image, "the image branch")
         fit_and_save(
             detector,
             frame,

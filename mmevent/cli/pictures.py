@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,8 +38,9 @@ def place_images(
     root = options["image_root"]
     if root is None:
         kept = saved_image_root(model)
-        root = posts.parent / kept if kept and _is_below(kept) else posts.parent
-        root = root if root.is_dir() else posts.parent
+        root = posts.parent
+        if kept and _is_below(kept) and _is_folder_in(root / kept, root):
+            root /= kept
     detector.image_root = root
     detector.allow_outside_root = options["allow_outside_root"]
 
@@ -55,8 +56,16 @@ def folder_below(posts: Path, root: str | os.PathLike[str]) -> str | None:
 
 
 def _is_below(path: str) -> bool:
-    pure = PurePath(path)
-    return not pure.is_absolute() and ".." not in pure.parts
+    """Whether a path leads down from where it starts, on any system."""
+    return not any(
+        pure.drive or pure.root or ".." in pure.parts
+        for pure in (PurePosixPath(path), PureWindowsPath(path))
+    )
+
+
+def _is_folder_in(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder within another, links followed."""
+    return path.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 def not_needed(detector: EventDetector, options: Mapping[str, Any]) -> set[str]:

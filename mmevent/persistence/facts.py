@@ -39,8 +39,9 @@ def check_facts(facts: Mapping[str, Any], files: Collection[str]) -> None:
     if facts["threshold"] is not None or budget_of(facts["policy"]) is None:
         _check_number("threshold", facts["threshold"], greatest=np.inf)
     branches, stages = facts["branches"], facts["stages"]
-    if not set(branches.values()) <= set(files) or set(branches) <= {SECOND}:
-        raise _wrong("branches", "files of this folder", branches)
+    stored = {name for name in files if name.endswith(".skops")}
+    if not set(branches.values()) <= stored or set(branches) <= {SECOND}:
+        raise _wrong("branches", "skops files of this folder", branches)
     images = set(branches) - {TEXT, SECOND}
     _check_rule("rule", facts["rule"], images)
     if stages is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from mmevent.exceptions import ModelFolderError
+from mmevent.posts.archives import OPEN_FLAGS
 
 _MIB = 2**20
 # Greatest sizes of what `save` writes, by suffix; a whole detector has far less.
@@ -29,11 +30,6 @@ _GROWS, _SMALL = 100, 256 * _MIB
 _VALUES_PER_BYTE, _FEW_VALUES = 0.5, 200_000
 _SCHEMA = "schema.json"
 _CELLS = 100_000_000
-
-# A pipe that is put there after the check must not hang; links are not followed.
-_OPEN_FLAGS = os.O_RDONLY
-for _flag in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
-    _OPEN_FLAGS |= getattr(os, _flag, 0)
 
 
 def read_file(root: Path, name: str) -> bytes:
@@ -54,7 +50,7 @@ def read_file(root: Path, name: str) -> bytes:
             f"this folder unless you know who made it."
         )
     size = check_file(root, name, greatest)
-    with open(os.open(root / name, _OPEN_FLAGS), "rb") as stream:
+    with open(os.open(root / name, OPEN_FLAGS), "rb") as stream:
         return stream.read(size)  # no more is asked for: room would be made for it
 
 

@@ -150,7 +150,7 @@ def saved_image_root(folder: str | Path) -> str | None:
 
     It is what the folder says: whoever uses it must see that it is harmless.
     """
-    facts = json.loads((Path(folder) / FACTS).read_bytes())
+    facts = _json_object(expanded(folder), FACTS)
     root = facts["parameters"].get("image_root")
     return root if isinstance(root, str) else None
 

@@ -16,6 +16,9 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
+from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
+    BaseHistGradientBoosting,
+)
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.multiclass import (
     OneVsOneClassifier,
@@ -37,6 +40,8 @@ from sklearn.tree import BaseDecisionTree, DecisionTreeRegressor
 from sklearn.tree._tree import Tree
 
 from mmevent._walk import walk
+from mmevent.exceptions import ModelFolderError
+from mmevent.persistence.sparse import check_sparse
 
 # Not for two classes of texts or pictures. They make matrices by numbers of the file,
 # or by results of parts of theirs, whatever shape these have.
@@ -46,10 +51,52 @@ _UNFIT = (
     *(OutlierMixin, ClusterMixin, DictVectorizer, KernelDensity),
     *(KNeighborsTransformer, OneHotEncoder, OrdinalEncoder, RandomTreesEmbedding),
     *(RadiusNeighborsClassifier, RadiusNeighborsRegressor, RadiusNeighborsTransformer),
-    *(TargetEncoder, np.random.Generator),
+    *(TargetEncoder, np.random.Generator, BaseHistGradientBoosting),
 )
 _BINARY_LOSSES = ("HalfBinomialLoss", "ExponentialLoss")
 _STATE_OF_MT19937 = 624
+
+
+def check_kinds(value: Any, what: str) -> None:
+    """Validate that a value, fitted or not, holds no estimator that cannot be checked.
+
+    Parameters
+    ----------
+    value : object
+        An estimator, or what holds some.
+    what : str
+        Begins the message, such as "the text branch cannot be saved".
+
+    Raises
+    ------
+    ModelFolderError
+        For the first that could not come back from a folder.
+    """
+    for part in walk(value):
+        name = type(part).__name__
+        if _is_unfit(part):
+            raise ModelFolderError(
+                f"{what}: a {name} is not among the estimators that a model folder may "
+                f"hold, since its fitted parts cannot be checked when they are loaded. "
+                f"Use another estimator, and fit again."
+            )
+        if isinstance(part, BaseGradientBoosting) and not _is_known_start(part.init):
+            raise ModelFolderError(
+                f"{what}: {name} has init={part.init!r}, which no model folder may "
+                f"hold. Expected init=None or init='zero'. Set it, and fit again."
+            )
+
+
+def _is_unfit(part: Any) -> bool:
+    only_classifiers = isinstance(part, (BaseGradientBoosting, BaseLibSVM))
+    return (isinstance(part, _UNFIT) and not isinstance(part, _BaseKMeans)) or (
+        only_classifiers and not is_classifier(part)
+    )
+
+
+def _is_known_start(init: Any) -> bool:
+    known = init is None or isinstance(init, DummyClassifier)
+    return known or (isinstance(init, str) and init == "zero")
 
 
 def check_parts(value: Any) -> None:
@@ -67,15 +114,10 @@ def check_parts(value: Any) -> None:
         if isinstance(part, BaseDecisionTree)
     }
     for part in parts:
-        if isinstance(part, _UNFIT) and not isinstance(part, _BaseKMeans):
-            raise ValueError(
-                f"a {type(part).__name__} is not among the estimators that a model "
-                f"folder may hold"
-            )
         if isinstance(part, Tree) and id(part) not in owned:
             raise ValueError("a tree is in another place than a decision tree")
         if issparse(part):
-            part.check_format(full_check=True)
+            check_sparse(part)
         for kind, check in _CHECKS.items():
             if isinstance(part, kind):
                 check(part)
@@ -88,6 +130,8 @@ def _check_tree(estimator: Any) -> None:
     tree = getattr(estimator, "tree_", None)
     if tree is None:
         return
+    if not isinstance(tree, Tree):
+        raise ValueError(f"a decision tree holds a {type(tree).__name__}, not a tree")
     n, width = tree.node_count, estimator.n_features_in_
     if not 0 < n <= tree.capacity or tree.n_features != width:
         raise ValueError("a tree has another size than it says")
@@ -152,12 +196,16 @@ def _check_svm(svm: Any) -> None:
     counts = svm._n_support
     k = len(counts)
     pairs, precomputed = k * (k - 1) // 2, svm.kernel == "precomputed"
-    dual = dual.data.reshape(-1, n) if issparse(dual) else dual
+    if sparse := issparse(vectors):  # rows are read, whatever the format
+        by_rows = issparse(dual) and dual.format == vectors.format == "csr"
+        if precomputed or not by_rows:
+            raise ValueError("a support vector machine has matrices of another format")
+        dual = dual.data.reshape(-1, n)
     fits = (
         is_classifier(svm)
         and svm._impl == type(svm)._impl
         and isinstance(svm.kernel, str)
-        and bool(svm._sparse) == issparse(vectors)
+        and bool(svm._sparse) == sparse
         and k == len(svm.classes_) > 1
         and (np.asarray(counts) >= 0).all()
         and np.sum(counts) == n > 0
@@ -181,10 +229,23 @@ def _check_neighbours(estimator: Any) -> None:
     fits = (
         estimator._fit_X.shape == (estimator.n_samples_fit_, estimator.n_features_in_)
         and (labels is None or np.shape(labels)[:1] == (rows,))
-        and estimator.n_neighbors <= rows
+        and isinstance(estimator.n_neighbors, (int, np.integer))
+        and 1 <= estimator.n_neighbors <= rows
+        and (not is_classifier(estimator) or _are_codes(labels, estimator))
     )
     if not fits:
         raise ValueError("neighbours have other labels or features than they say")
+
+
+def _are_codes(labels: Any, classifier: Any) -> bool:
+    """Whether each label is the number of a class: a place in an array of votes."""
+    return (
+        isinstance(labels, np.ndarray)
+        and labels.dtype.kind == "i"
+        and labels.ndim == 1
+        and not classifier.outputs_2d_
+        and bool(((labels >= 0) & (labels < len(classifier.classes_))).all())
+    )
 
 
 def _check_centres(estimator: Any) -> None:

@@ -9,6 +9,7 @@ from zipfile import ZIP_DEFLATED
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.base import clone
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from mmevent._walk import LEAVES, TRAINED, walk
@@ -16,7 +17,7 @@ from mmevent.branches.packs import choose_prompts
 from mmevent.branches.zero_shot import ClipZeroShotClassifier
 from mmevent.exceptions import ModelFolderError
 from mmevent.persistence.files import check_growth
-from mmevent.persistence.native import check_parts
+from mmevent.persistence.native import check_kinds, check_parts
 from mmevent.persistence.parameters import check_parameters
 from mmevent.persistence.sparse import SPARSE_TYPES, drop_tree, restore
 
@@ -113,6 +114,7 @@ def to_bytes(value: Any, what: str) -> bytes:
 
     try:
         copied = deepcopy(value)
+        check_kinds(copied, f"{what} cannot be saved")
         _simplify(copied)
         data: bytes = dumps(copied, compression=ZIP_DEFLATED)
         untrusted = untrusted_types(data)
@@ -124,7 +126,7 @@ def to_bytes(value: Any, what: str) -> bytes:
         raise
     except Exception as error:  # whatever skops or a class of the caller's raises
         raise ModelFolderError(
-            f"{what} cannot be saved: expected parts that skops can store, got "
+            f"{what} cannot be saved: expected parts that a model folder can hold, got "
             f"{type(error).__name__}: {_first_line(error)}. {_WAY_OUT}"
         ) from error
     if untrusted:
@@ -136,10 +138,28 @@ def to_bytes(value: Any, what: str) -> bytes:
     if not same(copied, back):
         raise ModelFolderError(
             f"{what} cannot be saved: expected parts that come back the same, got one "
-            f"that changes on the way, such as a mapping with True and False as keys. "
+            f"that changes on the way, such as a mapping with both 1 and '1' as keys. "
             f"{_WAY_OUT}"
         )
     return data
+
+
+def check_can_be_saved(branch: Any, what: str) -> None:
+    """Validate that an estimator can be saved once it is fitted, before it is.
+
+    Parameters
+    ----------
+    branch : estimator, list or None
+        What a detector is given as a branch; it is not changed.
+    what : str
+        Names it in messages, such as "the text branch".
+
+    Raises
+    ------
+    ModelFolderError
+        If it holds what `to_bytes` refuses of any fitted one.
+    """
+    to_bytes(clone(branch, safe=False), what)
 
 
 _WAY_OUT = (
@@ -171,7 +191,9 @@ def from_bytes(data: bytes, name: str) -> Any:
     from skops.io import loads
 
     try:
+        check_growth(data, name)
         value = loads(data, trusted=TRUSTED)
+        check_kinds(value, f"{name} cannot be used")
         check_parameters(value, f"{name} cannot be used")
         check_parts(value)
         _restore(value)
@@ -229,6 +251,8 @@ def _same_array(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 def _simplify(value: Any) -> None:
     """Change, in a copy, what skops cannot write or writes slowly."""
     for part in walk(value):
+        if type(part) is dict:
+            _write_keys_as_numbers(part)
         attributes = getattr(part, "__dict__", {})
         attributes.pop(TRAINED, None)  # the encoder is saved by itself
         drop_tree(part)
@@ -246,6 +270,14 @@ def _simplify(value: Any) -> None:
             attributes["vocabulary_"] = {word: int(column) for word, column in words}
         if isinstance(part, ClipZeroShotClassifier) and part.packs is not None:
             _write_out(part)
+
+
+def _write_keys_as_numbers(mapping: dict[Any, Any]) -> None:
+    """Put 1 and 0 in place of True and False: they find the same, and come back."""
+    items = list(mapping.items())
+    if any(isinstance(key, bool) for key, _ in items):
+        mapping.clear()
+        mapping |= {int(k) if isinstance(k, bool) else k: held for k, held in items}
 
 
 def _write_out(classifier: ClipZeroShotClassifier) -> None:

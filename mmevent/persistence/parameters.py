@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.preprocessing import FunctionTransformer
@@ -24,6 +24,7 @@ _FUNCTIONS = (
     *(type, FunctionType, BuiltinFunctionType, MethodType, type(np.mean)),
     *(np.ufunc, partial),
 )
+_Rule: TypeAlias = tuple[Callable[[Any], bool], str]
 _MOST_JOBS = 1024
 _DISPATCH = re.compile(r"all|\d{1,6}(\*n_jobs)?")
 _GETTER = re.compile(r"auto|[A-Za-z]\w*(\.[A-Za-z]\w*)*", re.ASCII)
@@ -31,6 +32,11 @@ _GETTER = re.compile(r"auto|[A-Za-z]\w*(\.[A-Za-z]\w*)*", re.ASCII)
 
 def _is_no_path(value: Any) -> bool:
     return not isinstance(value, (str, bytes, os.PathLike))
+
+
+def _is_no_place(value: Any) -> bool:
+    # A pipeline's step of this name may be left out.
+    return _is_no_path(value) or value in ("passthrough", "drop")
 
 
 def _is_no_memory(value: Any) -> bool:
@@ -47,7 +53,7 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
 
 
 # By the name of a parameter: whether a value of it is harmless, what to use, and why.
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+_RULES: dict[str, _Rule] = {
     "memory": (
         _is_no_memory,
         "memory=None, since what lies in the folder that it names is unpickled, which "
@@ -68,9 +74,16 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "n_jobs": (_is_few, f"n_jobs=None, or a number up to {_MOST_JOBS}"),
 }
-# In a grid of parameters to search; an encoder's own is set to this machine's.
+# In a grid of parameters to search; what an encoder holds is checked by itself.
+_GRIDS = ("param_grid", "param_distributions")
+_NO_NAME = (
+    _is_no_place,
+    "encoders built from their class in a grid, as TextEncoder('a/b'), since a place "
+    "that a grid names is not checked",
+)
 _IN_GRIDS = {
-    "cache": (_is_no_path, "no path of a cache in a grid, since the file is opened")
+    "cache": (_is_no_path, "no path of a cache in a grid, since the file is opened"),
+    **dict.fromkeys(("encoder", "model", "revision"), _NO_NAME),
 }
 
 
@@ -89,9 +102,18 @@ def check_parameters(value: Any, what: str) -> None:
     ModelFolderError
         For the first that does.
     """
-    for part in walk(value):
-        for name, held in _named(part):
-            if (wanted := _refused(part, name, held)) is not None:
+    parts = [(part, list(_named(part))) for part in walk(value)]
+    grids = {
+        id(grid)
+        for _, items in parts
+        for name, held in items
+        if name.rpartition("__")[2] in _GRIDS
+        for grid in _mappings(held)
+    }
+    for part, items in parts:
+        rules = _RULES | _IN_GRIDS if id(part) in grids else _RULES
+        for name, held in items:
+            if (wanted := _refused(part, name, held, rules)) is not None:
                 raise ModelFolderError(
                     f"{what}: {type(part).__name__} has {name or 'an item'}={held!r}, "
                     f"which no model folder may hold. Expected {wanted}. Set it, and "
@@ -117,12 +139,22 @@ def _named(part: Any) -> Iterator[tuple[str, Any]]:
                 yield from held.items()
 
 
-def _refused(part: Any, name: str, held: Any) -> str | None:
+def _mappings(value: Any) -> Iterator[dict[Any, Any]]:
+    """Yield the mappings in lists of any depth."""
+    if isinstance(value, np.ndarray):
+        value = value.ravel().tolist()
+    if isinstance(value, dict):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for held in value:
+            yield from _mappings(held)
+
+
+def _refused(part: Any, name: str, held: Any, rules: dict[str, _Rule]) -> str | None:
     """Return what was expected in place of a value, None where it is harmless."""
     if _is_function(held) and not _is_allowed(part, name, held):
         return "no function or class of any kind: code does not come with a folder"
     last = name.rpartition("__")[2]
-    rules = _RULES | _IN_GRIDS if isinstance(part, dict) and "__" in name else _RULES
     if last not in rules:
         return None
     is_harmless, wanted = rules[last]

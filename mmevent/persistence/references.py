@@ -23,6 +23,7 @@ from mmevent.exceptions import (
     ModelUnavailableError,
 )
 from mmevent.persistence.folder import ENCODERS
+from mmevent.posts.sources import REMOTE
 
 if TYPE_CHECKING:
     from mmevent.detector.detector import EventDetector
@@ -163,7 +164,7 @@ def check_places(*values: Any) -> None:
 
 
 def _check_place(place: str) -> None:
-    if place.startswith(("//", "\\\\")) or "://" in place:
+    if REMOTE.match(place.removeprefix("local-dir:")):
         raise ModelFolderError(
             f"the model folder refers to an encoder on another machine, {place!r}: "
             f"expected the name of a model on the Hugging Face hub, or a folder here. "

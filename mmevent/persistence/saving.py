@@ -40,6 +40,7 @@ from mmevent.persistence.folder import (
     written_whole,
 )
 from mmevent.persistence.objects import check_types, from_bytes, to_bytes
+from mmevent.persistence.parameters import check_parameters
 from mmevent.persistence.references import (
     check_folders,
     check_places,
@@ -315,6 +316,7 @@ def _parameters(detector: EventDetector) -> tuple[dict[str, Any], dict[str, Any]
         for name, value in parameters.items()
         if value is None or type(value) in (bool, int, float, str)
     }
+    check_parameters(EventDetector(**plain), "the detector cannot be saved")
     return plain, {n: v for n, v in parameters.items() if n not in plain}
 
 
@@ -340,6 +342,7 @@ def _build(root: Path, files: dict[str, bytes], names: set[str]) -> EventDetecto
         )
     ours = {"storage": None, "allow_outside_root": False}
     detector = EventDetector(**(parameters | ours))
+    check_parameters(detector, f"{FACTS} cannot be used")
     detector.fitted_ = _fitted(facts, files)
     _find_encoders(detector, facts["encoders"], root, names)
     return detector

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from scipy.sparse import issparse
 from sklearn.neighbors import BallTree, KDTree
 from sklearn.neighbors._base import NeighborsBase
 
@@ -44,9 +43,7 @@ def drop_tree(part: Any) -> None:
 
 
 def restore(part: Any) -> None:
-    """Check a sparse matrix, and make the search tree of neighbours again."""
-    if issparse(part):
-        check_sparse(part)
+    """Make the search tree of neighbours again."""
     if not isinstance(part, NeighborsBase):
         return
     kind = _TREES.get(getattr(part, "_fit_method", ""))

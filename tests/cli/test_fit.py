@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
 
 import mmevent
 from mmevent.cli import fit, shared
@@ -394,6 +397,19 @@ def test_fit_refuses_tables(
     line = refused("fit", path, "--label", "event", *models, "-o", tmp_path / "model")
     assert message in line
     assert os.listdir(tmp_path) == [name]
+
+
+def test_a_branch_that_cannot_be_saved_is_refused_before_the_fit(
+    refused: Callable[..., str],
+    coded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    branch = make_pipeline(TfidfVectorizer(), HistGradientBoostingClassifier())
+    monkeypatch.setattr(fit, "new_branches", lambda *given, **named: (branch, None))
+    monkeypatch.setattr(fit, "fit_and_save", None)
+    given = ["fit", coded, "--label", "event", "--image", "none", "-o", tmp_path / "m"]
+    assert "the text branch cannot be saved: a HistGradient" in refused(*given)
 
 
 class Fitted:

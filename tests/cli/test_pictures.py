@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,11 @@ def test_a_folder_is_remembered_from_that_of_the_table(
         ("../secret", None, "data"),
         ("pics/../../secret", None, "data"),
         ("/", None, "data"),
+        ("link", None, "data"),
+        ("C:pics", None, "data"),
+        ("C:\\pics", None, "data"),
+        ("\\pics", None, "data"),
+        ("pics\\..\\..\\secret", None, "data"),
         ("pics", "other", "other"),
     ],
 )
@@ -45,6 +51,9 @@ def test_a_model_names_no_folder_outside_that_of_the_table(
 ) -> None:
     (tmp_path / "data" / "pics").mkdir(parents=True)
     (tmp_path / "secret").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "secret")
+    if saved is not None and saved not in ("elsewhere", "/") and os.sep != "\\":
+        (tmp_path / "data" / saved).mkdir(exist_ok=True)  # a name like any other
     facts = {"parameters": {"image_root": saved}}
     (tmp_path / "detector.json").write_text(json.dumps(facts))
     detector: Any = SimpleNamespace()

@@ -29,6 +29,7 @@ WRONG = [
     ("label_name", ["a"]),
     ("branches", {"text": "../other/branch.skops"}),
     ("branches", {}),
+    ("branches", {"text": "README.md", "image": "image/branch-0.skops"}),
     ("stages", {"first": {"alpha": NAN}, "second": {}}),
     ("classes", {"dtype": "<U7", "values": ["a"]}),
     ("classes", {"dtype": "<U7", "values": ["a", "a"]}),

@@ -33,6 +33,7 @@ from mmevent.exceptions import (
     ModelFolderError,
     StorageError,
 )
+from mmevent.persistence.folder import saved_image_root
 from mmevent.persistence.objects import same
 
 # Where it is written
@@ -343,3 +344,12 @@ def test_an_index_that_parquet_cannot_hold_becomes_text(
     detector = demo_detector(image=None).fit(posts.set_axis(index), y)
     loaded = saved_and_loaded(detector, tmp_path)
     assert loaded.out_of_fold_.index[:2].tolist() == ["\ufffd", "1"]
+
+
+def test_the_folder_of_images_is_read_from_a_regular_file(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"parameters": {"image_root": "pics"}}')
+    (tmp_path / "detector.json").symlink_to(tmp_path / "other.json")
+    with pytest.raises(ModelFolderError, match="holds a link, detector.json"):
+        saved_image_root(tmp_path)
+    (tmp_path / "other.json").rename(tmp_path / "detector.json")
+    assert saved_image_root(tmp_path) == "pics"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from scipy.sparse import csr_matrix
+from scipy.sparse import dia_matrix, csc_matrix, csr_matrix
 from sklearn.cluster import KMeans
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -190,6 +190,50 @@ def test_a_support_vector_machine_of_another_kind_is_refused(table: Table) -> No
     refused(svm, "do not fit together")
 
 
+@pytest.mark.parametrize("name", ["support_vectors_", "_dual_coef_"])
+@pytest.mark.parametrize("change", [csc_matrix, lambda matrix: matrix.toarray()])
+def test_a_support_vector_machine_by_columns_is_refused(
+    name: str, change: Callable[[Any], Any], table: Table
+) -> None:
+    X, y = table
+    svm = SVC().fit(csr_matrix(X), y)
+    check_parts(svm)
+    setattr(svm, name, change(getattr(svm, name)))
+    refused(svm, "of another format|do not fit together")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"_y": np.full(40, 10**9)}, id="beyond"),
+        pytest.param({"_y": np.full(40, 2)}, id="one-beyond"),
+        pytest.param({"_y": np.full(40, -1)}, id="below"),
+        pytest.param({"_y": np.zeros(40)}, id="floats"),
+        pytest.param({"_y": np.zeros((40, 1), int)}, id="two-dimensions"),
+        pytest.param({"_y": [0] * 40}, id="list"),
+        pytest.param({"outputs_2d_": True}, id="several-outputs"),
+        pytest.param({"classes_": np.array([0])}, id="fewer-classes"),
+        pytest.param({"n_neighbors": 0}, id="no-neighbour"),
+        pytest.param({"n_neighbors": 2.5}, id="half-a-neighbour"),
+    ],
+)
+def test_neighbours_that_vote_for_no_class_are_refused(
+    change: dict[str, Any], table: Table
+) -> None:
+    near = KNeighborsClassifier(algorithm="brute", metric="manhattan").fit(*table)
+    check_parts(near)
+    vars(near).update(change)
+    refused(near, "other labels or features")
+
+
+def test_a_tree_that_only_looks_like_one_is_refused(table: Table) -> None:
+    tree = DecisionTreeClassifier().fit(*table)
+    names = ("node_count", "capacity", "n_features", "max_depth", "feature")
+    arrays = ("children_left", "children_right")
+    tree.tree_ = Bunch(**{n: getattr(tree.tree_, n) for n in (*names, *arrays)})
+    refused(tree, "holds a Bunch, not a tree")
+
+
 def test_neighbours_without_labels_are_refused(table: Table) -> None:
     neighbours = KNeighborsClassifier(algorithm="brute").fit(*table)
     check_parts(neighbours)
@@ -218,6 +262,11 @@ def test_a_random_generator_beyond_its_state_is_refused() -> None:
     known["state"]["pos"] = 10**9
     state.set_state(known)
     refused(LogisticRegression(random_state=state), "beyond its state")
+
+
+def test_a_sparse_matrix_that_load_refuses_is_not_saved() -> None:
+    with pytest.raises(ValueError, match="of the format dia"):
+        check_parts([dia_matrix(np.eye(3))])
 
 
 def test_a_sparse_matrix_that_points_beyond_itself_is_refused() -> None:

@@ -32,6 +32,7 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_selection import SelectFromModel, SelectKBest
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.linear_model import LogisticRegression, SGDClassifier
@@ -41,7 +42,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVR, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from mmevent import (
@@ -60,7 +61,14 @@ from mmevent.exceptions import (
     MmeventWarning,
     ModelFolderError,
 )
-from mmevent.persistence.objects import TRUSTED, check_types, from_bytes, same, to_bytes
+from mmevent.persistence.objects import (
+    TRUSTED,
+    check_can_be_saved,
+    check_types,
+    from_bytes,
+    same,
+    to_bytes,
+)
 from mmevent.synthetic import ImageStatistics
 
 HEADS = [
@@ -71,6 +79,8 @@ HEADS = [
     MLPClassifier(max_iter=3, random_state=0),
     GaussianProcessClassifier(RBF() + WhiteKernel()),
     KNeighborsClassifier(algorithm="brute"),
+    KNeighborsClassifier(algorithm="kd_tree"),
+    GradientBoostingClassifier(init="zero", n_estimators=2),
     VotingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], voting="soft"),
     StackingClassifier([("a", LogisticRegression()), ("b", GaussianNB())], cv=2),
     GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2),
@@ -106,18 +116,63 @@ def test_a_head_comes_back_the_same(
     ("head", "words"),
     [
         pytest.param(
-            HistGradientBoostingClassifier(max_iter=1), "TreePredictor", id="boosting"
+            HistGradientBoostingClassifier(max_iter=1),
+            "a HistGradientBoostingClassifier is not among",
+            id="boosting",
         ),
         pytest.param(
-            KNeighborsClassifier(algorithm="kd_tree"), "KDTree", id="neighbours"
+            GradientBoostingClassifier(init=LogisticRegression(), n_estimators=1),
+            r"has init=LogisticRegression\(\), .* Expected init=None",
+            id="init",
+        ),
+        pytest.param(
+            make_pipeline(SelectKBest(k=2), LogisticRegression()),
+            "f_classif",
+            id="function",
+        ),
+        pytest.param(
+            make_pipeline(SelectFromModel(SVR(kernel="linear")), LogisticRegression()),
+            "a SVR is not among",
+            id="regression",
         ),
     ],
 )
-def test_a_head_that_skops_holds_unsafe_is_refused(
+@pytest.mark.filterwarnings("ignore:.*Pipeline instance is not fitted")
+def test_a_head_that_no_folder_holds_is_refused_before_and_after_its_fit(
     head: Any, words: str, table: tuple[np.ndarray, np.ndarray]
 ) -> None:
     with pytest.raises(ModelFolderError, match=rf"the head cannot be saved: .*{words}"):
+        check_can_be_saved([("a", head)], "the head")
+    with pytest.raises(ModelFolderError, match=rf"the head cannot be saved: .*{words}"):
         to_bytes(head.fit(*table), "the head")
+
+
+@pytest.mark.parametrize("head", [None, "auto", *HEADS, [("a", GaussianNB())]])
+def test_a_head_that_a_folder_holds_passes_before_its_fit(head: Any) -> None:
+    check_can_be_saved(head, "the head")
+
+
+def test_weights_of_boolean_labels_come_back() -> None:
+    head = LogisticRegression(class_weight={True: 5, False: 1})
+    data = to_bytes({"steps": [("head", head)]}, "the head")
+    back = from_bytes(data, "head.skops")["steps"][0][1]
+    assert back.class_weight == {True: 5, False: 1}
+    assert head.class_weight == {True: 5, False: 1}
+    assert all(isinstance(key, bool) for key in head.class_weight)
+
+
+def test_what_changes_on_the_way_is_refused() -> None:
+    with pytest.raises(ModelFolderError, match="a mapping with both 1 and '1' as keys"):
+        to_bytes({"weights": {1: 2, "1": 3}}, "the head")
+
+
+def test_a_file_that_grows_is_refused_whatever_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = to_bytes(np.zeros(10**6), "the head")
+    monkeypatch.setattr("mmevent.persistence.files._SMALL", 10**6)
+    with pytest.raises(ModelFolderError, match=r"branch\.md would fill the memory"):
+        from_bytes(data, "branch.md")
 
 
 def test_metadata_requests_come_back(table: tuple[np.ndarray, np.ndarray]) -> None:
@@ -224,16 +279,6 @@ class Halves:
             },
             "<lambda>",
             id="function",
-        ),
-        pytest.param(
-            {
-                "text": make_pipeline(
-                    TfidfVectorizer(),
-                    LogisticRegression(class_weight={False: 1, True: 5}),
-                )
-            },
-            "changes on the way, such as a mapping with True and False",
-            id="changes",
         ),
         pytest.param({"cv": Halves()}, r"Halves.*set_params\(cv=5\)", id="splitter"),
     ],

@@ -35,6 +35,10 @@ def steps(**parameters: Any) -> Pipeline:
     return Pipeline([("words", TfidfVectorizer())], **parameters)
 
 
+def searched(**grid: Any) -> GridSearchCV:
+    return GridSearchCV(TextClassifier(), grid)
+
+
 REFUSED = [
     pytest.param(steps(memory="cache"), "memory='cache'", id="pipeline"),
     pytest.param(
@@ -58,6 +62,20 @@ REFUSED = [
     ),
     pytest.param(
         GridSearchCV(steps(), {"a__cache": ["/x/y.sqlite"]}), "a__cache", id="cache"
+    ),
+    *(
+        pytest.param(grid, words, id=f"place-{i}")
+        for i, (grid, words) in enumerate(
+            [
+                (searched(encoder=["//host/share/x"]), "encoder="),
+                (searched(encoder__model=["//host/share/x"]), "encoder__model="),
+                (searched(a__encoder__revision=["x"]), "a__encoder__revision="),
+                (GridSearchCV(TextClassifier(), [{"encoder": ["x"]}]), "encoder="),
+                (RandomizedSearchCV(TextEncoder("a/b"), {"model": ["x"]}), "model="),
+                (searched(param_grid=[[{"encoder": ["x"]}]]), "encoder="),
+                (searched(cache=["x.sqlite"]), "cache="),
+            ]
+        )
     ),
     pytest.param(CountVectorizer(input="filename"), "input='filename'", id="filename"),
     pytest.param(HashingVectorizer(input="file"), "input='file'", id="file"),
@@ -108,6 +126,10 @@ def test_what_opens_or_runs_is_refused_at_save_and_at_load(
             id="usual",
         ),
         pytest.param(VotingClassifier([("memory", steps())]), id="name-of-a-step"),
+        pytest.param(
+            GridSearchCV(steps(), {"model": [SVC(), "passthrough"]}), id="step-in-grid"
+        ),
+        pytest.param(searched(encoder=[TextEncoder("a/b")]), id="encoder-in-grid"),
         pytest.param(TextEncoder("a/b", cache="kept.sqlite"), id="own-cache"),
     ],
 )

@@ -169,7 +169,13 @@ def lengths(texts: Any) -> Any:
     return np.array([[len(text)] for text in texts], dtype=float)
 
 
-@pytest.mark.parametrize("place", ["//host/share/model", "\\\\host\\m", "https://x/y"])
+REMOTE = [
+    *("//host/share/model", "\\\\host\\m", "https://x/y", "/\\host\\share", "file:x"),
+    *("\\/host/share", "local-dir://host/share"),
+]
+
+
+@pytest.mark.parametrize("place", REMOTE)
 @pytest.mark.parametrize("where", ["model", "spec", "name"])
 def test_an_encoder_on_another_machine_is_not_looked_for(
     place: str, where: str, branch: TextClassifier
@@ -183,6 +189,14 @@ def test_an_encoder_on_another_machine_is_not_looked_for(
         branch.encoder = place
     with pytest.raises(ModelFolderError, match=r"on another machine, .*Nothing was"):
         check_places({"text": branch})
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["a/b", "/models/a", "C:\\models\\a", "hf-hub:a/b", "local-dir:/models/a", "RN50"],
+)
+def test_an_encoder_on_this_machine_or_the_hub_is_looked_for(place: str) -> None:
+    check_places([TextEncoder(place), TextClassifier(place)])
 
 
 def test_only_local_files_are_used_by_every_part(branch: TextClassifier) -> None:

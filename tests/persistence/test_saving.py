@@ -21,6 +21,7 @@ from persistence.helpers import (
     words,
 )
 from PIL import Image
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold
 
@@ -262,6 +263,21 @@ def test_a_pipeline_that_unpickles_is_refused_where_it_is_saved_and_loaded(
         with pytest.raises(ModelFolderError, match=f"{name} cannot be used: .*memory"):
             load(folder)
         (folder / name).write_bytes(there)
+
+
+def test_plain_parameters_are_checked_as_others_are(
+    folder: Path, fitted: EventDetector, tmp_path: Path
+) -> None:
+    path = folder / "detector.json"
+    facts = json.loads(path.read_text())
+    change_json(path, parameters=facts["parameters"] | {"n_jobs": 100_000})
+    seal(folder)
+    with pytest.raises(ModelFolderError, match="detector.json cannot .*n_jobs=100000"):
+        load(folder)
+    detector = clone(fitted).set_params(n_jobs=100_000)
+    detector.fitted_ = fitted.fitted_
+    with pytest.raises(ModelFolderError, match="detector cannot .*n_jobs=100000"):
+        detector.save(tmp_path / "another")
 
 
 def test_storage_and_its_password_are_not_saved(coded: Coded, tmp_path: Path) -> None:
