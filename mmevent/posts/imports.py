@@ -282,7 +282,7 @@ def _with_ids(records: list[Record]) -> list[Record]:
             f"{records[wrong[0]].get('id')!r} in row {wrong[0]}. Export the posts "
             "again, and open the file in no spreadsheet."
         )
-    check_undamaged(pd.Series(ids, dtype=object), "id")
+    check_undamaged(pd.Series(ids, dtype=object))
     return [record | {"id": one} for record, one in zip(records, ids, strict=True)]
 
 

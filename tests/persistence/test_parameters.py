@@ -183,6 +183,8 @@ def is_open(constraint: Any) -> bool:
 def test_every_open_parameter_of_scikit_learn_was_gone_through() -> None:
     found = set()
     for _, kind in all_estimators():
+        if not kind.__module__.startswith("sklearn."):
+            continue
         constraints = getattr(kind, "_parameter_constraints", {})
         for name in inspect.signature(kind).parameters:
             allowed = constraints.get(name, "no_validation")
