@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from scipy.sparse import dia_matrix, csc_matrix, csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix, dia_matrix
 from sklearn.cluster import KMeans
 from sklearn.ensemble import (
     AdaBoostClassifier,
