@@ -61,6 +61,11 @@ class BoundedBytes(io.BytesIO):
         return found
 
 
+def is_bounded(content: bytes) -> bool:
+    """Whether a file is too short for many reads, each of which goes on in it."""
+    return len(content) < _READS and content.startswith((_JPEG, _PNG))
+
+
 def check_header(content: bytes) -> None:
     """Refuse a file with parts that Pillow would take minutes for, before it opens it.
 
@@ -95,7 +100,13 @@ def check_opened(content: bytes, pixels: int, exif: object) -> None:
     if content.startswith(_JPEG):
         most = _MOST_WORK // max(pixels, _LEAST_PIXELS)
         # Pictures within the picture are counted too, at first.
-        if content.count(b"\xff\xda") > most and _has_more_scans(content, most):
+        # A scan has ten bytes at least, and its header is shorter than 256.
+        possible = len(content) > 10 * most
+        if (
+            possible
+            and content.count(b"\xff\xda\0") > most
+            and _has_more_scans(content, most)
+        ):
             raise TooMuchWorkError
 
 

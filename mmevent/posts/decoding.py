@@ -21,6 +21,7 @@ from mmevent.posts.bounds import (
     TooMuchWorkError,
     check_header,
     check_opened,
+    is_bounded,
 )
 from mmevent.posts.pillow import MAX_PIXELS, own_settings
 
@@ -116,8 +117,10 @@ def _check_memory() -> None:
 def _open(content: bytes) -> Image.Image:
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
-    stream = BoundedBytes(content)
     try:
+        if is_bounded(content):
+            return Image.open(io.BytesIO(content), formats=formats)
+        stream = BoundedBytes(content)
         image = Image.open(stream, formats=formats)
         stream.opened()
         return image
