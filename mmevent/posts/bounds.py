@@ -101,7 +101,8 @@ def check_opened(content: bytes, pixels: int, exif: object) -> None:
         most = _MOST_WORK // max(pixels, _LEAST_PIXELS)
         # Pictures within the picture are counted too, at first.
         # A scan has ten bytes at least, and its header is shorter than 256.
-        possible = len(content) > 10 * most
+        # To look for one byte is ten times as quick as to look for three.
+        possible = len(content) > 10 * most and content.count(b"\xda") > most
         if (
             possible
             and content.count(b"\xff\xda\0") > most
