@@ -10,8 +10,8 @@ from mmevent.detector.detector import EventDetector
 from mmevent.detector.evaluating import evaluate
 from mmevent.detector.fitted import FittedDetector
 from mmevent.detector.learning import learning_curve
+from mmevent.detector.reading import Reading
 from mmevent.detector.second_stage import FalsePositiveFilter
-from mmevent.detector.settings import Reading
 
 __all__ = [
     "AUDIT_COLUMNS",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmevent.detector.fitted import FittedDetector
-    from mmevent.detector.settings import Reading
+    from mmevent.detector.reading import Reading
     from mmevent.posts.prepared import Prepared
     from mmevent.rule.fusion import Evidence
 

@@ -14,7 +14,8 @@ from mmevent.detector.audit import audit_posts
 from mmevent.detector.evaluating import held_out_scores
 from mmevent.detector.fitted import FittedAttributes
 from mmevent.detector.fitting import fit_detector, threshold_of_policy
-from mmevent.detector.settings import Reading, Settings
+from mmevent.detector.reading import Reading
+from mmevent.detector.settings import Settings
 from mmevent.exceptions import InputError
 from mmevent.rule.policies import Policy, check_policy, choose_threshold
 

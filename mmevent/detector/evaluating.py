@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from mmevent._common import as_whole
 from mmevent._settings import with_own_settings
 from mmevent.detector.audit import score_posts
+from mmevent.detector.reading import Reading
 from mmevent.detector.second_stage import NO_SECOND_STAGE
-from mmevent.detector.settings import Reading, Settings
+from mmevent.detector.settings import Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.evaluation.baselines import (
     BOTH,

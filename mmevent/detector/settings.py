@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from mmevent.branches.fitting import (
 from mmevent.branches.image import ImageClassifier
 from mmevent.branches.label_keys import with_coded_labels
 from mmevent.branches.text import TextClassifier
+from mmevent.detector.reading import WITHOUT, Reading
 from mmevent.detector.second_stage import FalsePositiveFilter
 from mmevent.evaluation.baselines import SecondStage
 from mmevent.evaluation.nested import CROSS_FITTED, NESTED, Job
@@ -31,7 +32,6 @@ from mmevent.posts.labels import (
     check_seed,
     check_stage1,
 )
-from mmevent.posts.needed import check_needed
 from mmevent.posts.prepared import SECOND, TEXT, Prepared
 from mmevent.posts.usable import check_any_usable
 from mmevent.rule.calibration import check_calibration
@@ -41,7 +41,6 @@ from mmevent.rule.search import Search
 from mmevent.rule.storage import open_storage
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import ArrayLike
 
     from mmevent.detector.detector import EventDetector
@@ -49,81 +48,6 @@ if TYPE_CHECKING:
     from mmevent.evaluation.folds import FoldMaker
 
 AUTO, IMAGE = "auto", "image"
-_WITHOUT = {
-    "text": "for a detector of images alone, pass text=None",
-    "images": "for a detector of texts alone, pass image=None",
-}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How tables of posts are read: names of columns, and where pictures may lie.
-
-    Parameters
-    ----------
-    columns : mapping or None
-        Our names of columns to the caller's, as in `EventDetector`.
-    image_root : str, path or None
-        Folder or zip that paths of pictures start from.
-    allow_outside_root : bool
-        Whether pictures outside that folder are opened.
-    verbose : bool
-        Whether progress is shown.
-
-    Examples
-    --------
-    >>> from mmevent.detector import Reading
-    >>> reading = Reading({"text": "body"}, None, False, verbose=False)
-    >>> len(reading.read([{"body": "They march"}], {}))
-    1
-    """
-
-    columns: Mapping[str, Any] | None
-    image_root: Any
-    allow_outside_root: bool
-    verbose: bool
-
-    @classmethod
-    def of(cls, detector: EventDetector) -> Reading:
-        """Take the present parameters of a detector."""
-        return cls(
-            detector.columns,
-            detector.image_root,
-            detector.allow_outside_root,
-            detector.verbose,
-        )
-
-    def read(self, posts: Any, needed: Mapping[str, str]) -> Prepared:
-        """Read posts in any form, without opening a picture.
-
-        `needed` are columns that they must have, see `check_needed`.
-        """
-        check_needed(posts, self.columns, needed)
-        return Prepared.of(
-            posts,
-            columns=self.columns,
-            image_root=self.image_root,
-            allow_outside_root=self.allow_outside_root,
-        )
-
-    def read_for_fit(self, posts: Any, *, texts: bool, images: bool) -> Prepared:
-        """Read the posts of a fit that needs texts, images or both.
-
-        No picture is decoded; one at least must be there, if there are paths.
-        """
-        wanted = {"text": texts, "images": images}
-        prepared = self.read(posts, {n: _WITHOUT[n] for n in wanted if wanted[n]})
-        if images:
-            check_any_usable([prepared.images], _WITHOUT["images"])
-        return prepared
-
-    def read_own(self, table: pd.DataFrame) -> Prepared:
-        """Read some of the posts from `to_posts`, which checked them as a whole."""
-        return Prepared.of_table(
-            table,
-            image_root=self.image_root,
-            allow_outside_root=self.allow_outside_root,
-        )
 
 
 @dataclass(frozen=True)
@@ -243,7 +167,7 @@ class Settings:
     def check_images(self, prepared: Prepared) -> None:
         """Validate that a picture can be used, once their statuses are known."""
         if self.image_branches:
-            check_any_usable([prepared.images], _WITHOUT["images"], decoding=True)
+            check_any_usable([prepared.images], WITHOUT["images"], decoding=True)
 
     def usual_kind(self) -> str:
         """Return the kind of estimate: nested, or cross-fitted if encoders train."""

@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from mmevent._common import as_html, as_whole
 from mmevent._settings import with_own_settings
 from mmevent.detector.audit import score_posts, source_names
-from mmevent.detector.settings import Reading, Settings
+from mmevent.detector.reading import Reading
+from mmevent.detector.settings import Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.exceptions import InputError
 from mmevent.posts.alignment import aligned

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from mmevent.cli import pictures
-from mmevent.detector.settings import Reading
+from mmevent.detector.reading import Reading
 from mmevent.exceptions import UnusableInputWarning
 
 

@@ -21,7 +21,7 @@ from mmevent import (
     evaluate,
 )
 from mmevent.detector.fitted import FittedAttributes
-from mmevent.detector.settings import Reading
+from mmevent.detector.reading import Reading
 from mmevent.exceptions import (
     InputError,
 )

@@ -26,7 +26,8 @@ from mmevent import (
     ImageClassifier,
     TextClassifier,
 )
-from mmevent.detector.settings import Reading, Settings
+from mmevent.detector.reading import Reading
+from mmevent.detector.settings import Settings
 from mmevent.exceptions import (
     InputError,
 )
