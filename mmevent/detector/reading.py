@@ -60,12 +60,14 @@ class Reading:
             detector.verbose,
         )
 
-    def read(self, posts: Any, needed: Mapping[str, str]) -> Prepared:
+    def read(
+        self, posts: Any, needed: Mapping[str, str], *, for_fit: bool = False
+    ) -> Prepared:
         """Read posts in any form, without opening a picture.
 
         `needed` are columns that they must have, see `check_needed`.
         """
-        check_needed(posts, self.columns, needed)
+        check_needed(posts, self.columns, needed, for_fit=for_fit)
         return Prepared.of(
             posts,
             columns=self.columns,
@@ -79,7 +81,8 @@ class Reading:
         No picture is decoded; one at least must be there, if there are paths.
         """
         wanted = {"text": texts, "images": images}
-        prepared = self.read(posts, {n: WITHOUT[n] for n in wanted if wanted[n]})
+        needed = {name: WITHOUT[name] for name in wanted if wanted[name]}
+        prepared = self.read(posts, needed, for_fit=True)
         if images:
             check_any_usable([prepared.images], WITHOUT["images"])
         return prepared

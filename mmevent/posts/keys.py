@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmevent.exceptions import InputError
+from mmevent.posts.cells import without_surrogates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def as_key(value: Any) -> str | None:
         If it is a floating-point number that stands for several integers.
     """
     if isinstance(value, str):
-        return str(value) if value.strip() else None
+        return without_surrogates(str(value)) if value.strip() else None
     hash(value)
     if pd.isna(value) is True:
         return None

@@ -16,11 +16,15 @@ def check_needed(
     posts: Any,
     columns: Mapping[str, Hashable] | None,
     needed: Mapping[str, str],
+    *,
+    for_fit: bool = False,
 ) -> None:
     """Validate that posts have the columns that a detector needs.
 
     A column whose cells are all empty is there: it says that no post has any. Posts
-    of which only some lack a key have it as well.
+    of which only some lack a key have it as well. Mappings to predict, such as
+    ``[{"text": "They march"}]``, may all lack a key where they have another one that
+    is needed, and none of theirs may be meant.
 
     Parameters
     ----------
@@ -31,15 +35,21 @@ def check_needed(
     needed : mapping of str to str
         The columns that are needed, by our names, with what to do where no post has
         any: the end of the message.
+    for_fit : bool, default=False
+        Whether a detector is to learn from the posts.
     """
     theirs = check_columns(columns)
     frame, came = to_frame(posts, [])
     if not came and not len(frame):
         return
+    is_list = not for_fit and isinstance(posts, list | tuple)
+    may_lack = is_list and any(theirs[name] in came for name in needed)
     for name, way_out in needed.items():
         if (wanted := theirs[name]) in came:
             continue
         near = near_columns(name, came) or near_columns(wanted, came)
+        if may_lack and not near:
+            continue
         nested = [one for one in near if _is_nested(posts, one)]
         hint = meant(name, near)
         if nested and name == "images":

@@ -136,7 +136,7 @@ def test_no_posts_have_no_predictions(fitted: EventDetector, data: Data) -> None
         ),
         ([{"tweet": "a"}], "no column 'text', which the detector needs.*'tweet' is"),
         (
-            [{"text": "a"}],
+            [{"text": "a", "media": "a.jpg"}],
             "no column 'images', which .* pass an empty column of images",
         ),
         ([{"text": ["a"], "images": None}], "text of 1 of 1 posts"),

@@ -73,3 +73,7 @@ def test_lists_are_refused_with_their_row(value: Any) -> None:
 def test_a_name_that_is_taken_gets_brackets() -> None:
     assert free_name("missing", {"a"}) == "missing"
     assert free_name("missing", {"missing", "(missing)"}) == "((missing))"
+
+
+def test_half_a_surrogate_pair_is_written_as_everywhere() -> None:
+    assert as_key("cut \ud83d") == "cut \ufffd"

@@ -42,6 +42,16 @@ def test_a_column_that_is_not_there_is_named_with_the_near_ones(kind: Any) -> No
     check_needed(posts, None, {"images": ""})
 
 
+def test_mappings_to_predict_may_lack_one_of_two_and_tables_may_not() -> None:
+    posts = [{"text": "a", "place": "x"}, {"text": "b"}]
+    check_needed(posts, None, BOTH)
+    for given, for_fit in ((posts, True), (pd.DataFrame(posts), False)):
+        with pytest.raises(InputError, match="no column 'images'"):
+            check_needed(given, None, BOTH, for_fit=for_fit)
+    with pytest.raises(InputError, match="no column 'text'"):
+        check_needed([{"place": "x"}], None, BOTH)
+
+
 def test_a_name_that_the_caller_gave_is_looked_for() -> None:
     posts = [{"text": "a", "tweet": "b"}]
     with pytest.raises(InputError, match="no column 'twet', which .*'tweet'"):
