@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from mmevent.exceptions import InputError
+from mmevent._common import warn_user
+from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.posts.naming import meant, near_columns
 from mmevent.posts.records import check_columns, column, listed, to_frame
 
@@ -24,7 +25,8 @@ def check_needed(
     A column whose cells are all empty is there: it says that no post has any. Posts
     of which only some lack a key have it as well. Mappings to predict, such as
     ``[{"text": "They march"}]``, may all lack a key where they have another one that
-    is needed, and none of theirs may be meant.
+    is needed, and none of theirs may be meant. A table to predict may lack images
+    where it has texts, after a warning, since the rule of a detector provides for it.
 
     Parameters
     ----------
@@ -44,11 +46,18 @@ def check_needed(
         return
     is_list = not for_fit and isinstance(posts, list | tuple)
     may_lack = is_list and any(theirs[name] in came for name in needed)
+    has_text = "text" in needed and theirs["text"] in came
     for name, way_out in needed.items():
         if (wanted := theirs[name]) in came:
             continue
         near = near_columns(name, came) or near_columns(wanted, came)
-        if may_lack and not near:
+        if not near and (may_lack or (name == "images" and has_text and not for_fit)):
+            if not is_list:
+                warn_user(
+                    f"posts have no column {wanted!r}: they are judged by their text "
+                    f"alone.",
+                    UnusableInputWarning,
+                )
             continue
         nested = [one for one in near if _is_nested(posts, one)]
         hint = meant(name, near)

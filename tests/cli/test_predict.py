@@ -109,7 +109,8 @@ def test_a_table_without_images_needs_an_option(
     lacks: str,
 ) -> None:
     table, posts = tmp_path / "moved.csv", read_table(uncoded)
-    write_table(posts if lacks == "files" else posts.drop(columns="images"), table)
+    photos = posts.rename(columns={"images": "photos"})
+    write_table(posts if lacks == "files" else photos, table)
     reason = {
         "files": rf"none of the \d+ images can be used .*'{tmp_path.resolve()}",
         "column": "no column 'images', which the detector needs",
@@ -125,6 +126,17 @@ def test_a_table_without_images_needs_an_option(
         assert "posts are judged by text alone." in said.stderr
     found = read_table(tmp_path / "predictions.csv")
     assert set(found["rule"]) <= {"text", "none"}
+
+
+def test_a_table_of_texts_is_judged_by_them_after_a_warning(
+    done: Command, refused: Command, model: Path, uncoded: Path, tmp_path: Path
+) -> None:
+    table, out = tmp_path / "posts.csv", tmp_path / "out.csv"
+    write_table(read_table(uncoded).drop(columns="images"), table)
+    said = done("predict", model, table, "-o", out)
+    assert "posts have no column 'images': they are judged by their" in said.stderr
+    write_table(read_table(uncoded).drop(columns="text"), table)
+    assert "no column 'text'" in refused("predict", model, table, "-o", out)
 
 
 def test_a_table_without_texts_is_refused(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mmevent.exceptions import InputError
+from mmevent.exceptions import InputError, UnusableInputWarning
 from mmevent.posts.needed import check_needed
 
 BOTH = {"text": "drop the branch of texts", "images": "drop the branch of images"}
@@ -42,12 +42,17 @@ def test_a_column_that_is_not_there_is_named_with_the_near_ones(kind: Any) -> No
     check_needed(posts, None, {"images": ""})
 
 
-def test_mappings_to_predict_may_lack_one_of_two_and_tables_may_not() -> None:
+def test_posts_to_predict_may_lack_images_and_tables_no_texts() -> None:
     posts = [{"text": "a", "place": "x"}, {"text": "b"}]
     check_needed(posts, None, BOTH)
-    for given, for_fit in ((posts, True), (pd.DataFrame(posts), False)):
-        with pytest.raises(InputError, match="no column 'images'"):
-            check_needed(given, None, BOTH, for_fit=for_fit)
+    with pytest.raises(InputError, match="no column 'images'"):
+        check_needed(posts, None, BOTH, for_fit=True)
+    with pytest.warns(UnusableInputWarning, match="judged by their text alone"):
+        check_needed(pd.DataFrame(posts), None, BOTH)
+    with pytest.raises(InputError, match="no column 'text'"):
+        check_needed(pd.DataFrame({"images": ["a.jpg"]}), None, BOTH)
+    with pytest.raises(InputError, match="Perhaps 'photos' is meant"):
+        check_needed(pd.DataFrame({"text": ["a"], "photos": ["b"]}), None, BOTH)
     with pytest.raises(InputError, match="no column 'text'"):
         check_needed([{"place": "x"}], None, BOTH)
 
