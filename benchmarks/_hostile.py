@@ -32,6 +32,7 @@ from mmevent.synthetic import ImageStatistics, make_posts
 
 KINDS = ("pictures", "tables", "folders")
 N_POSTS = 60
+SECRET = "secret.jpg"
 _HEADS: list[Any] = [
     LogisticRegression(),
     RandomForestClassifier(3, random_state=0),
@@ -53,7 +54,7 @@ def make_material(folder: Path) -> None:
     )
     posts = posts[["id", "text", "images"]]
     posts.to_json(folder / "posts.jsonl", orient="records", lines=True)
-    (folder / "secret.jpg").write_bytes(_picture("JPEG", {}))
+    (folder / SECRET).write_bytes(_picture("JPEG", {}))
     for i, head in enumerate(_HEADS):
         words = [TfidfVectorizer(max_features=30)]
         if type(head).__name__ in ("CalibratedClassifierCV", "KNeighborsClassifier"):
@@ -149,7 +150,7 @@ def attack_with_table(material: Path, work: Path, rng: np.random.Generator) -> s
     posts = _posts(material).sample(20, random_state=int(rng.integers(2**31)))
     shutil.copytree(material / "posts", work / "posts")
     root = work / "posts"
-    (root / "link.jpg").symlink_to(material / "secret.jpg")
+    (root / "link.jpg").symlink_to(material / SECRET)
     if hasattr(os, "mkfifo"):
         os.mkfifo(root / "pipe.jpg")
     for column, values in (("images", _PATHS), ("text", _TEXTS)):
@@ -183,10 +184,12 @@ def attack_with_folder(material: Path, work: Path, rng: np.random.Generator) -> 
     if rng.random() < 0.95:
         _seal(folder)
     os.chdir(work)
+    (work / "good.jpg").write_bytes(_picture("JPEG", {}))
     detector = mmevent.load(folder)
     posts = _posts(material)
+    # Without one good picture, a table of unusable ones is refused as a whole.
     hostile = posts.head(len(_PATHS)).assign(
-        text=[*_PATHS], images=[[path] for path in _PATHS]
+        text=[*_PATHS], images=[[path, "good.jpg"] for path in _PATHS]
     )
     detector.audit(hostile)
     detector.set_params(image_root=material / "posts")
@@ -209,15 +212,25 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
+def _secret_above(path: Path) -> Path:
+    """Return the file beside the attacks that nothing of mmevent may open."""
+    places = (above / SECRET for above in path.parents)
+    return next(place for place in places if place.is_file())
+
+
 def _seal(folder: Path) -> None:
+    """Write the hashes anew; a manifest that was replaced stays as it is."""
+    manifest = folder / "manifest.json"
+    if manifest.is_symlink() or (manifest.exists() and not manifest.is_file()):
+        return
     hashes = {
         path.relative_to(folder).as_posix(): hashlib.sha256(
             path.read_bytes() if path.stat().st_size < 10**8 else b""
         ).hexdigest()
         for path in _files(folder)
-        if path.name != "manifest.json"
+        if path != manifest
     }
-    (folder / "manifest.json").write_text(json.dumps(hashes))
+    manifest.write_text(json.dumps(hashes))
 
 
 def _flip(path: Path, rng: np.random.Generator) -> None:
@@ -234,7 +247,8 @@ def _replace(path: Path, rng: np.random.Generator) -> None:
     if way == 0 and hasattr(os, "mkfifo"):
         os.mkfifo(path)
     elif way == 1:
-        path.symlink_to("/etc/passwd")
+        # Never a file of the machine: what is written later would go through the link.
+        path.symlink_to(_secret_above(path))
     elif way == 2:
         path.touch()
         os.truncate(path, 40 * 2**30)

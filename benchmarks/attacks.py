@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks._common import command_line, result_header, write_result
 from benchmarks._estimates import show
-from benchmarks._hostile import ATTACKS, KINDS, make_material
+from benchmarks._hostile import ATTACKS, KINDS, SECRET, make_material
 
 LIMIT_S = 5  # of the processor's time, which does not depend on what else runs
 _SILENT_S = 60.0  # a trial that waits for something uses no time of the processor
@@ -51,7 +51,7 @@ class Watch:
 
     def __init__(self, material: Path) -> None:
         self.armed, self.seen = False, set[str]()
-        self.secret = material / "secret.jpg"
+        self.secret = material / SECRET
         self.known = [os.path.realpath(place) for place in self._known(material)]
         sys.addaudithook(self)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import _common, attacks, make_page
+from benchmarks import _common, _hostile, attacks, make_page
 from benchmarks._branches import OutOfFold, tables, words
 from mmevent.synthetic.posts import make_posts
 
@@ -154,6 +154,20 @@ def test_data_and_models_are_found_by_their_variables(
     assert _common.model_folder("posts") == tmp_path / "posts"
     with pytest.raises(SystemExit, match="no folder .*Set MMEVENT_DATA to the folder"):
         _common.data_folder("absent")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_attack_on_a_manifest_writes_nothing_outside_its_folder(
+    tmp_path: Path, seed: int
+) -> None:
+    secret = tmp_path / _hostile.SECRET
+    secret.write_text("kept")
+    folder = tmp_path / "trial" / "model"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    _hostile._replace(folder / "manifest.json", np.random.default_rng(seed))
+    _hostile._seal(folder)
+    assert secret.read_text() == "kept"
 
 
 def test_attacks_are_counted_by_how_they_end_and_what_they_did() -> None:

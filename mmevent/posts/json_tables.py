@@ -47,7 +47,8 @@ def read_json(data: bytes) -> pd.DataFrame:
     if isinstance(records, dict):
         raise ValueError(
             f"one object with the keys {', '.join(map(repr, list(records)[:5]))}, "
-            "where an array of objects is a table, [{...}, {...}]."
+            "where an array of objects is a table, [{...}, {...}]. Of the export of a "
+            "platform, mmevent import-posts makes a table."
         )
     if not isinstance(records, list):
         raise ValueError(f"a JSON {type(records).__name__}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from difflib import get_close_matches
 
 # What exports of other programs call our columns.
@@ -69,7 +69,12 @@ def _words(name: Hashable) -> list[str]:
     return re.sub(r"[\W_]+", " ", parted).casefold().split()
 
 
-def meant(wanted: Hashable, came: Iterable[Hashable]) -> str:
+def meant(wanted: Hashable, came: Collection[Hashable]) -> str:
     """Return a sentence that proposes columns, or nothing where none is near."""
+    if {"data", "annotations"} <= set(came):
+        return (
+            " It looks like an export of Label Studio: mmevent import-posts --from "
+            "labelstudio makes a table of it."
+        )
     near = near_columns(wanted, came)
     return f" Perhaps {' or '.join(map(repr, near))} is meant." if near else ""
