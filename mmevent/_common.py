@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import shutil
@@ -148,6 +147,8 @@ def as_html(
 
     Wide tables can be scrolled sideways, and long cells are cut.
     """
+    import html
+
     import pandas as pd
 
     parts = [f"<p>{html.escape(heading)}</p>".replace("\n", "<br>")]

@@ -36,7 +36,7 @@ _OF_LIBRARIES = {
     "sqlalchemy.exc": "SQLAlchemyError",  # the same
     "torch": "AcceleratorError",  # a device
 }
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_OBEYED = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # a closed pipe; EINVAL is that of Windows
 _CACHE = "MMEVENT_CACHE"  # as in mmevent.encoders, which a help text must not import
 
@@ -119,7 +119,7 @@ def printable(text: str) -> str:
     These are control characters, except ends of lines and tabs, and characters that
     turn the direction of what follows.
     """
-    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
+    return re.sub(_OBEYED, lambda found: ascii(found[0])[1:-1], text)
 
 
 def _nobody_reads(error: Exception) -> bool:

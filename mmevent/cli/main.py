@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from mmevent import __version__
 from mmevent.cli.console import OneLineGroup
-from mmevent.cli.corpus import agreement, estimate, sample
-from mmevent.cli.demo import demo
-from mmevent.cli.evaluate import evaluate
-from mmevent.cli.fit import fit
-from mmevent.cli.import_posts import import_posts
-from mmevent.cli.predict import predict
-from mmevent.cli.pretrained import cache, tag
 from mmevent.cli.shared import examples
+
+COMMANDS = {
+    "demo": ("demo", "Show the whole way on made-up posts, without any download."),
+    "import-posts": ("import_posts", "Make a table of posts of a platform's export."),
+    "tag": ("pretrained", "Take a first look at the images of a table."),
+    "fit": ("fit", "Learn a detector from hand-coded posts."),
+    "evaluate": ("evaluate", "Say how well a model does on hand-coded posts."),
+    "predict": ("predict", "Predict every post of a table."),
+    "sample": ("corpus", "Draw predicted posts for coding by hand."),
+    "agreement": ("corpus", "Measure how far coders agree."),
+    "estimate": ("corpus", "Estimate events, precision and recall from such a sample."),
+    "cache": ("pretrained", "Show, or empty, the file that keeps embeddings."),
+}
+"""The module and a line of help of each command, in the order of their use."""
+
+
+class _Commands(OneLineGroup):
+    """Commands whose modules are imported when they are run, not for a help text."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"mmevent.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.group(
     "mmevent",
-    cls=OneLineGroup,
+    cls=_Commands,
     epilog=examples(
         "mmevent demo",
         "mmevent fit posts.csv --label protest -o model",
@@ -47,13 +76,6 @@ def main() -> None:
     model that cannot be fetched, a device, a full disk). 2: wrong use, input that
     cannot be used, or a package that is not installed. 130: interrupted.
     """
-
-
-for command in (
-    *(demo, import_posts, fit, evaluate, predict),
-    *(sample, agreement, estimate, cache, tag),
-):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -49,19 +49,20 @@ _COLUMNS = {
     "group": "--group",
 }
 
+# Compiled at first use: a help text needs none of these.
 _VALUE = r"""(?:'[^']*'|"[^"]*"|\[[^\]]*\]|[\w./+-]*[\w/+-])?"""
 _NAMES = "|".join(_OPTIONS)
 _PLAIN = "|".join(name for name in _OPTIONS if "_" in name)
-_WORDS = re.compile(
+_WORDS = (
     rf"""(?<![\w-])(?P<name>{_NAMES})=(?!\.\.\.)(?P<value>{_VALUE})(?!\w)"""
     # What a table or a folder is called stays as it is.
     r"""|(?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)"""
     rf"""|(?<![\w-])(?P<plain>{_PLAIN})(?![\w=])"""
     r"""|(?P<labels>\by(?= (?:has|mixes|does))|(?<=(?: of| in|rom) )y\b)"""
 )
-_OWN_COLUMNS = re.compile(r"columns=\{([^}]*)\}")
+_OWN_COLUMNS = r"columns=\{([^}]*)\}"
 _OPTION = r"--[\w-]+(?: [\w-]+)?"
-_TWICE = re.compile(rf"({_OPTION})(?: \(|, or )\1(?: on the command line)?(\)?)")
+_TWICE = rf"({_OPTION})(?: \(|, or )\1(?: on the command line)?(\)?)"
 
 
 def in_words(message: str) -> str:
@@ -75,8 +76,9 @@ def in_words(message: str) -> str:
     >>> in_words("pass held_out=True (--held-out on the command line).")
     'pass --held-out.'
     """
-    message = _WORDS.sub(_option, _OWN_COLUMNS.sub(_columns, message))
-    message = _TWICE.sub(lambda found: _without_end(found[0], found[1]), message)
+    message = re.sub(_OWN_COLUMNS, _columns, message)
+    message = re.sub(_WORDS, _option, message)
+    message = re.sub(_TWICE, lambda found: _without_end(found[0], found[1]), message)
     return message.replace(" on the command line)", ")")
 
 
