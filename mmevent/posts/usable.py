@@ -76,4 +76,10 @@ def _shown(image: Images) -> str:
     if status == "remote":
         return f"{shown}: {HOW_TO_DOWNLOAD}"
     place = os.path.join(image.root, os.fsdecode(path))
+    if status == "outside root" and not place.startswith(("//", "\\\\")):
+        return (
+            f"{shown}: {place!r} leads to {os.path.realpath(place)!r}, and only "
+            f"pictures in {str(image.root)!r} are opened, unless allow_outside_root "
+            "is set"
+        )
     return f"{shown}: it was looked for as {place!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ def test_the_first_is_shown_with_its_place_and_the_reason(tmp_path: Path) -> Non
         check_any_usable([images], "go on")
 
 
+def test_a_link_out_of_the_root_is_named_with_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    PICTURE.save(tmp_path / "far" / "1.png")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "images").symlink_to(tmp_path / "far")
+    images = Images(["images/1.png"], image_root=tmp_path / "root")
+    far = (tmp_path / "far" / "1.png").resolve()
+    words = rf"leads to '{far}', and only pictures in .*root' are opened, unless allow_"
+    assert re.search(words, why_unusable([images]) or "")
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
@@ -62,7 +74,7 @@ def test_the_first_is_shown_with_its_place_and_the_reason(tmp_path: Path) -> Non
         (b"<html>", "one without a path, whose status is 'unsupported'"),
         ({"bytes": b"", "path": "a.jpg"}, "one without a path, whose status is 'corr"),
         ({"bytes": None, "path": "a.jpg"}, "got 'a.jpg' as the first"),
-        ("../a.jpg", "whose status is 'outside root': it was looked for as"),
+        ("../a.jpg", "whose status is 'outside root': "),
     ],
 )
 def test_what_the_first_is(source: Any, words: str) -> None:
