@@ -231,8 +231,13 @@ class _Figures:
     def _difference(self, one: str, other: str) -> Interval:
         f1 = self.replicates[one]["f1"] - self.replicates[other]["f1"]
         first, second = self._flagged(one), self._flagged(other)
+        # One post of n that are flagged or events changes F1 by (2 - F1)² / 2n.
+        highest = max(self.replicates[s]["f1"][:, 0].mean() for s in (one, other))
+        posts = 2.0 / (2.0 - highest) ** 2
         either = (first | second | self.event).mean(axis=0)
-        basis = self.resampling.basis(either, (first != second).mean(axis=0))
+        basis = self.resampling.basis(
+            posts * either, posts * (first != second).mean(axis=0)
+        )
         return self.resampling.difference(f1.mean(axis=0), basis)
 
     def by_seed(self) -> list[dict[str, Any]]:

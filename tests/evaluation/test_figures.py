@@ -93,7 +93,10 @@ def test_differences_are_paired() -> None:
         for name in ("fused", "text only")
     )
     flagged = [run.flagged(name) for name in ("fused", "text only")]
-    basis = resampling.basis(flagged[0] | flagged[1] | EVENT, flagged[0] != flagged[1])
+    posts = 2 / (2 - max(fused[0], text[0])) ** 2
+    basis = resampling.basis(
+        posts * (flagged[0] | flagged[1] | EVENT), posts * (flagged[0] != flagged[1])
+    )
     expected = resampling.difference(fused - text, basis)
     (row,) = estimate.differences.to_dict("records")
     assert row == {
