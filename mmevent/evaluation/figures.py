@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mmevent.evaluation.baselines import BOTH, STAGE_1, whole
 from mmevent.evaluation.estimate import Estimate
-from mmevent.evaluation.intervals import Interval
+from mmevent.evaluation.intervals import F1, Interval
 from mmevent.evaluation.metrics import Resampling, Weights, scales
 from mmevent.evaluation.nested import CROSS_FITTED, Run
 from mmevent.evaluation.slices import Slices, slice_figures, worse_served
@@ -231,14 +231,12 @@ class _Figures:
     def _difference(self, one: str, other: str) -> Interval:
         f1 = self.replicates[one]["f1"] - self.replicates[other]["f1"]
         first, second = self._flagged(one), self._flagged(other)
-        # One post of n that are flagged or events changes F1 by (2 - F1)² / 2n.
-        highest = max(self.replicates[s]["f1"][:, 0].mean() for s in (one, other))
-        posts = 2.0 / (2.0 - highest) ** 2
         either = (first | second | self.event).mean(axis=0)
-        basis = self.resampling.basis(
-            posts * either, posts * (first != second).mean(axis=0)
+        basis = self.resampling.basis(either, (first != second).mean(axis=0))
+        highest = max(self.replicates[s]["f1"][:, 0].mean() for s in (one, other))
+        return self.resampling.difference(
+            f1.mean(axis=0), basis, per_share=1.0 / F1.slope(highest)
         )
-        return self.resampling.difference(f1.mean(axis=0), basis)
 
     def by_seed(self) -> list[dict[str, Any]]:
         return [

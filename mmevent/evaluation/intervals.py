@@ -174,13 +174,15 @@ def difference_interval(
     variance: float,
     basis: Basis,
     *,
+    per_share: float = 1.0,
     added: float = 0.0,
     df: float | None = None,
 ) -> tuple[float, float]:
     """Return the ends of the interval of a paired difference of two figures.
 
     Parameters are those of `share_interval`. `basis` has the posts that one of the two
-    figures rests on, and the groups with posts in which they differ.
+    figures rests on, and the groups with posts in which they differ; `per_share` is the
+    difference that these posts make as a share of all: 1 / `Scale.slope`.
 
     Returns
     -------
@@ -198,7 +200,7 @@ def difference_interval(
     tail = (1.0 - LEVEL) / 2.0
     z = float(stats.norm.isf(tail))
     mixed = basis.n_groups if basis.n_mixed is None else basis.n_mixed
-    squared = (z / max(basis.n_groups, 1.0)) ** 2
+    squared = (z * per_share / max(basis.n_groups, 1.0)) ** 2
     spread = _inflation(basis, df, tail)
     if variance > 0:
         squared = (mixed * spread * variance + _ASSUMED * squared) / (mixed + _ASSUMED)
