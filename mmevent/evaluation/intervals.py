@@ -37,6 +37,20 @@ class Interval(NamedTuple):
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
+def with_interval(
+    value: float, low: float, high: float, *, digits: int = 3, sign: str = ""
+) -> str:
+    """Return a figure with its interval, for people to read.
+
+    The ends are rounded outwards: what is shown has width, and contains the figure.
+    """
+    scale = 10.0**digits
+    least = np.floor(low * scale + 1e-6) / scale + 0.0  # no -0.0
+    most = np.ceil(high * scale - 1e-6) / scale + 0.0
+    ends = f"[{least:{sign}.{digits}f}, {most:{sign}.{digits}f}]"
+    return f"{value:{sign}.3f} {ends}"
+
+
 UNDEFINED = Interval(np.nan, np.nan, np.nan)
 
 
