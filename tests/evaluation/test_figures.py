@@ -92,7 +92,11 @@ def test_differences_are_paired() -> None:
         resampling.ratios(run.flagged(name), EVENT)["f1"]
         for name in ("fused", "text only")
     )
-    expected = resampling.interval(fused - text)
+    flagged = [run.flagged(name) for name in ("fused", "text only")]
+    basis = resampling.basis(flagged[0] | flagged[1] | EVENT, flagged[0] != flagged[1])
+    # A post more that is flagged, as a share of those flagged or events, in F1.
+    per_share = (2 - max(fused[0], text[0])) ** 2 / 2
+    expected = resampling.difference(fused - text, basis, per_share=per_share)
     (row,) = estimate.differences.to_dict("records")
     assert row == {
         "baseline": "text only",
@@ -149,7 +153,9 @@ def test_groups_widen_the_intervals() -> None:
 def test_few_groups_are_labelled() -> None:
     estimate = summary(make_run(), cluster=np.arange(N) % 8)
     assert any(
-        note.startswith("small number of clusters: 8 groups, so the intervals are t-")
+        note.startswith(
+            "small number of clusters: 8 groups, so the variances are those of"
+        )
         for note in estimate.notes
     )
     assert not summary(make_run()).notes
