@@ -156,6 +156,7 @@ def tables(
     """Give the figures of each system, and its paired differences to one of them."""
     found = figures(systems, of)
     resampling, replicates = found["resampling"], found["replicates"]
+    basis = resampling.basis(of.event)
     names = list(replicates[reference])
     rows, differences = [], []
     for name, system in systems.items():
@@ -163,8 +164,9 @@ def tables(
         gain: list[Any] = [name]
         for figure in names:
             values = replicates[name][figure]
-            own += _cells(resampling.interval(values))
-            gain += _cells(resampling.interval(values - replicates[reference][figure]))
+            own += _cells(resampling.interval(values, basis))
+            more = values - replicates[reference][figure]
+            gain += _cells(resampling.difference(more, basis))
         own.append(float(accuracy_score(of.event, system.flagged)))
         rows.append(own)
         if name != reference:

@@ -108,6 +108,7 @@ def compare(
     for part, mask in parts.items():
         rows = np.flatnonzero(mask)
         resampling = Resampling(group[rows])
+        basis = resampling.basis(event[rows])
         figures = {
             name: resampling.ratios(chosen[rows], event[rows])
             for name, chosen in flagged.items()
@@ -115,9 +116,11 @@ def compare(
         for name in flagged:
             row: list[Any] = [part, name]
             for figure in ("f1", "precision", "recall"):
-                row += _cells(resampling.interval(figures[name][figure]))
-            gain = figures[BOTH]["f1"] - figures[name]["f1"]
-            row += _cells(resampling.interval(gain)) if name != BOTH else [None, None]
+                row += _cells(resampling.interval(figures[name][figure], basis))
+            gain = resampling.difference(
+                figures[BOTH]["f1"] - figures[name]["f1"], basis
+            )
+            row += _cells(gain) if name != BOTH else [None, None]
             table.append(row)
     return table
 

@@ -109,6 +109,7 @@ def mvsa(seeds: int) -> dict[str, Any]:
                 run, group = nested_run(posts, y, second_stage, seed)
                 runs.append(run)
             resampling = Resampling(group)
+            basis = resampling.basis(event)
             figures[name] = {
                 "f1": np.mean([_f1(run, resampling, event) for run in runs], axis=0),
                 "average precision": np.mean(
@@ -120,9 +121,9 @@ def mvsa(seeds: int) -> dict[str, Any]:
     for name, own in figures.items():
         row: list[Any] = [name]
         for figure, values in own.items():
-            row += _cells(resampling.interval(values))
+            row += _cells(resampling.interval(values, basis))
             gain = values - figures["one stage"][figure]
-            row += _cells(resampling.interval(gain))
+            row += _cells(resampling.difference(gain, basis))
         rows.append(row)
     gain = ("minus one stage", "95%")
     return {

@@ -137,10 +137,10 @@ def changes(
 ) -> list[Any]:
     """Give how many of some pictures are flagged before and after, and mean p."""
     total = resampling.sums(chosen)
-    share = [
-        resampling.sums(chosen & (p >= threshold)) / total for p in (before, after)
-    ]
-    change = resampling.interval(share[1] - share[0])
+    flagged = [chosen & (p >= threshold) for p in (before, after)]
+    share = [resampling.sums(one) / total for one in flagged]
+    basis = resampling.basis(chosen, flagged[0] != flagged[1])
+    change = resampling.difference(share[1] - share[0], basis)
     return [
         int(chosen.sum()),
         *(float(s[0]) for s in share),

@@ -13,6 +13,7 @@ from mmevent._settings import with_own_settings
 from mmevent.detector.settings import Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.evaluation.baselines import whole
+from mmevent.evaluation.intervals import F1
 from mmevent.evaluation.metrics import Resampling
 from mmevent.evaluation.nested import estimate
 from mmevent.exceptions import InputError
@@ -140,17 +141,15 @@ def _figures(job: Job, folds: Folds, kind: str) -> dict[str, Any]:
     system, tested = whole(run.scores), run.fold >= 0
     resampling = Resampling(labels.group[tested])
     event, score = labels.event[tested], run.scores[system][tested]
-    figures = {
-        "f1": resampling.ratios(run.flagged(system)[tested], event)["f1"],
-        "average_precision": resampling.average_precision(
-            score, event, run.fold[tested]
-        ),
-    }
+    flagged = run.flagged(system)[tested]
+    bases = resampling.bases(flagged[None], event[None])
+    f1 = resampling.ratios(flagged, event)["f1"]
+    area = resampling.average_precision(score, event, run.fold[tested])
     parts = [task.train for task in folds.outer]
     row: dict[str, Any] = {
         "n_posts": float(np.mean([len(part) for part in parts])),
         "n_events": float(np.mean([labels.event[part].sum() for part in parts])),
     }
-    for name, values in figures.items():
-        row |= resampling.interval(values).cells(name)
-    return row
+    row |= resampling.interval(f1, bases["f1"], F1).cells("f1")
+    area_basis = bases["average_precision"]
+    return row | resampling.interval(area, area_basis).cells("average_precision")

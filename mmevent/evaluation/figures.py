@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from mmevent.evaluation.baselines import BOTH, STAGE_1, whole
 from mmevent.evaluation.estimate import Estimate
-from mmevent.evaluation.metrics import Interval, Resampling, Weights
+from mmevent.evaluation.intervals import Interval
+from mmevent.evaluation.metrics import Resampling, Weights, scales
 from mmevent.evaluation.nested import CROSS_FITTED, Run
 from mmevent.evaluation.slices import Slices, slice_figures, worse_served
 from mmevent.exceptions import InputError
@@ -76,7 +77,7 @@ def summarise(
     if of_all.resampling.small:
         notes.append(
             f"small number of clusters: {of_all.resampling.n_groups} groups, so the "
-            f"intervals are t-intervals over groups (jackknife), not a bootstrap."
+            f"variances are those of the jackknife over groups, not of a bootstrap."
         )
     by_slice = slice_figures(
         [run.flagged(system)[tested] for run in runs],
@@ -135,6 +136,7 @@ class _Figures:
         self.progress = progress
         self.resampling = Resampling(cluster[rows])
         # The share of events within a slice is not known: its weights are constant.
+        self.weights = weights
         self.factors: Factors = weights or (1.0, 1.0)
         if of_all:
             self.factors = self.resampling.factors(self.event, weights)
@@ -174,8 +176,14 @@ class _Figures:
         }
 
     def intervals(self, system: str) -> dict[str, Interval]:
+        judged, flagged = self._judged(system)
+        event = judged & self.event
+        bases = self.resampling.bases(flagged, event)
+        scale = scales(flagged, event, self.weights)
         return {
-            name: self.resampling.interval(values.mean(axis=0))
+            name: self.resampling.interval(
+                values.mean(axis=0), bases[name], scale[name]
+            )
             for name, values in self.replicates[system].items()
         }
 
@@ -194,10 +202,7 @@ class _Figures:
 
     def _counts(self, system: str) -> dict[str, float]:
         """Return mean numbers of posts, events and flagged posts over the runs."""
-        judged = np.ones((len(self.runs), len(self.event)), dtype=bool)
-        if system == _SECOND:
-            judged, system = self._flagged(STAGE_1), BOTH
-        flagged = judged & self._flagged(system)
+        judged, flagged = self._judged(system)
         return {
             "n_posts": round(judged.sum() / len(self.runs)),
             "n_events": round((judged & self.event).sum() / len(self.runs)),
@@ -205,22 +210,30 @@ class _Figures:
             "n_flagged": flagged.sum() / len(self.runs),
         }
 
+    def _judged(self, system: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return what each run judges, and what of it it flags: (n_runs, n_posts)."""
+        judged = np.ones((len(self.runs), len(self.event)), dtype=bool)
+        if system == _SECOND:
+            judged, system = self._flagged(STAGE_1), BOTH
+        return judged, judged & self._flagged(system)
+
     def _flagged(self, system: str) -> NDArray[np.bool_]:
         return np.array([run.flagged(system)[self.chosen] for run in self.runs])
 
     def differences(self) -> list[tuple[str, float, float, float]]:
         system = whole(self.systems)
-        of_whole = self.replicates[system]["f1"]
         return [
-            (
-                name,
-                *self.resampling.interval(
-                    (of_whole - self.replicates[name]["f1"]).mean(axis=0)
-                ),
-            )
+            (name, *self._difference(system, name))
             for name in self.systems
             if name not in (system, STAGE_1)
         ]
+
+    def _difference(self, one: str, other: str) -> Interval:
+        f1 = self.replicates[one]["f1"] - self.replicates[other]["f1"]
+        first, second = self._flagged(one), self._flagged(other)
+        either = (first | second | self.event).mean(axis=0)
+        basis = self.resampling.basis(either, (first != second).mean(axis=0))
+        return self.resampling.difference(f1.mean(axis=0), basis)
 
     def by_seed(self) -> list[dict[str, Any]]:
         return [
@@ -276,8 +289,7 @@ def _reliability(
     table = []
     for k in np.unique(place):
         rows = place == k
-        resampling = Resampling(group[rows])
-        share = _mean(resampling, y[rows]).of_share(resampling.n_groups)
+        share = _share(Resampling(group[rows]), y[rows].astype(float))
         table.append(
             {
                 "n_posts": rows.sum() / len(runs),
@@ -289,9 +301,17 @@ def _reliability(
 
 
 def _mean(resampling: Resampling, values: NDArray[Any]) -> Interval:
-    """Return the mean of a value over posts, with its interval."""
-    total = resampling.sums(np.ones(len(values)))
-    return resampling.interval(resampling.sums(values) / total)
+    """Return the mean over posts of a value in [0, 1], with its interval."""
+    total = np.ones(len(values))
+    figures = resampling.sums(values) / resampling.sums(total)
+    return resampling.interval(figures, resampling.basis(total))
+
+
+def _share(resampling: Resampling, hits: NDArray[np.float64]) -> Interval:
+    """Return the share of the posts that are hits, with its interval."""
+    total = np.ones(len(hits))
+    figures = resampling.sums(hits) / resampling.sums(total)
+    return resampling.interval(figures, resampling.basis(total, hits))
 
 
 def _false_positive_rates(
@@ -302,25 +322,21 @@ def _false_positive_rates(
     tested: NDArray[np.bool_],
 ) -> list[dict[str, Any]]:
     capped = np.minimum(n_images, 4)
+    system = whole(runs[0].scores)
     table = []
     for number in np.unique(capped[tested]):
         rows = tested & (capped == number) & ~event
         if not rows.any():
             continue
-        resampling = Resampling(cluster[rows])
-        total = resampling.sums(np.ones(int(rows.sum())))
-        system = whole(runs[0].scores)
-        rates = [resampling.sums(run.flagged(system)[rows]) for run in runs]
-        with np.errstate(invalid="ignore"):
-            mean = np.mean(rates, axis=0) / total
-        interval = resampling.interval(mean)
+        flagged = np.mean([run.flagged(system)[rows] for run in runs], axis=0)
+        rate, low, high = _share(Resampling(cluster[rows]), flagged)
         table.append(
             {
                 "n_images": f"{number}" if number < 4 else "4 or more",
                 "n_negatives": int(rows.sum()),
-                "rate": interval.value,
-                "low": interval.low,
-                "high": interval.high,
+                "rate": rate,
+                "low": low,
+                "high": high,
             }
         )
     return table

@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import stats
 
+from mmevent.evaluation.intervals import (
+    F1,
+    LEVEL,
+    SHARE,
+    UNDEFINED,
+    Basis,
+    Interval,
+    Scale,
+    difference_interval,
+    share_interval,
+)
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -15,35 +27,7 @@ if TYPE_CHECKING:
     Factors = tuple[FloatArray | float, FloatArray | float]
 
 N_RESAMPLES = 2000
-LEVEL = 0.95
 SMALL = 30
-
-
-class Interval(NamedTuple):
-    """A figure with the ends of its 95% interval; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
-
-    def of_share(self, n: int) -> Interval:
-        """Return the interval of a share that rests on n groups, within 0 and 1.
-
-        A share of 0 or 1 is the same in all resamples, so its other end is the exact
-        one (Clopper-Pearson). Any other figure that never varies has no interval.
-        """
-        edge = ((1 - LEVEL) / 2) ** (1 / max(n, 1))
-        if self.value == 1:
-            return Interval(self.value, edge, 1.0)
-        if self.value == 0:
-            return Interval(self.value, 0.0, 1.0 - edge)
-        if n < 2 or self.low == self.high:
-            return Interval(self.value, np.nan, np.nan)
-        return Interval(self.value, *np.clip(self[1:], 0.0, 1.0).tolist())
-
-    def cells(self, name: str) -> dict[str, float]:
-        """Return the value and both ends as columns of a table."""
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 class Weights(NamedTuple):
@@ -57,6 +41,28 @@ class Weights(NamedTuple):
         """Return the weights that give events this share of the posts."""
         share = float(event.mean())
         return cls(prevalence / share, (1.0 - prevalence) / (1.0 - share))
+
+
+def scales(
+    flagged: NDArray[np.bool_], event: NDArray[np.bool_], weights: Weights | None
+) -> dict[str, Scale]:
+    """Return the scale of each figure; posts have the shape (n_runs, n_posts).
+
+    Only recall is the same at every prevalence. The errors of F1 are weighted
+    differently: another post where there is none, since that is the worst case.
+    """
+    found = {"precision": SHARE, "recall": SHARE, "f1": F1, "average_precision": SHARE}
+    if weights is None:
+        return found
+    odds = weights.event / weights.other
+    false = float((flagged & ~event).sum()) / len(flagged)
+    missed = float((~flagged & event).sum()) / len(flagged)
+    errors = false / odds + missed + max(1.0 / odds, 1.0)
+    return found | {
+        "precision": Scale(odds),
+        "average_precision": Scale(odds),
+        "f1": Scale((false + missed + 1.0) / errors, f1=True),
+    }
 
 
 class Counts(NamedTuple):
@@ -90,8 +96,8 @@ class Counts(NamedTuple):
 class Resampling:
     """Resamples of whole groups, the same for every figure.
 
-    With 30 groups or more, a bootstrap over groups with percentile intervals. With
-    fewer, leaving each group out in turn (the jackknife) and a t-interval over groups.
+    They give the variance of a figure: with 30 groups or more by a bootstrap over
+    groups, with fewer by leaving each group out in turn (the jackknife).
 
     Parameters
     ----------
@@ -125,42 +131,111 @@ class Resampling:
         total = self.counts @ by_group.astype(np.float32)
         return total.astype(np.float64).reshape(len(total), *values.shape[1:])
 
-    def interval(self, figures: FloatArray) -> Interval:
-        """Return the interval of a figure of the sample and then each resample."""
-        value, others = float(figures[0]), figures[1:][~np.isnan(figures[1:])]
-        if np.isnan(value) or len(others) < 2:
-            return Interval(value, np.nan, np.nan)
-        if not self.small:
-            low, high = np.quantile(others, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            return Interval(value, float(low), float(high))
-        n = len(others)
-        error = np.sqrt((n - 1) / n * np.square(others - others.mean()).sum())
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * error)
-        return Interval(value, value - reach, value + reach)
+    def basis(
+        self,
+        trials: FloatArray | NDArray[np.bool_],
+        hits: FloatArray | NDArray[np.bool_] | None = None,
+    ) -> Basis:
+        """Return what a figure rests on: the posts that count in it, as hits or not.
 
-    def simultaneous(self, figures: FloatArray) -> list[Interval]:
-        """Return simultaneous intervals of k figures, of shape (n_resamples + 1, k).
+        Without hits the figure is a mean, not a share. Both have shape (n_posts,), and
+        are means over runs.
+        """
+        m = np.bincount(self.group, trials, self.n_groups).astype(np.float64)
+        if hits is None:
+            return Basis.of(m)
+        k = np.bincount(self.group, hits, self.n_groups).astype(np.float64)
+        return Basis.of(m, k)
 
-        All are equally wide in standard errors. The width is the 95% quantile, over
-        resamples, of the largest deviation of any figure (max-t, Westfall and Young
-        1993). With fewer than 30 groups the ends are NaN.
+    def bases(
+        self, flagged: NDArray[np.bool_], event: NDArray[np.bool_]
+    ) -> dict[str, Basis]:
+        """Return what each figure rests on; both of shape (n_runs, n_posts)."""
+        true = (flagged & event).mean(axis=0)
+        trials = {
+            "f1": (flagged | event).mean(axis=0),
+            "precision": flagged.mean(axis=0),
+            "recall": event.mean(axis=0),
+        }
+        found = {name: self.basis(posts, true) for name, posts in trials.items()}
+        return found | {"average_precision": self.basis(trials["recall"])}
+
+    def interval(
+        self,
+        figures: FloatArray,
+        basis: Basis,
+        scale: Scale = SHARE,
+        *,
+        added: float = 0.0,
+        df: float | None = None,
+        level: float = LEVEL,
+    ) -> Interval:
+        """Return the interval of a figure of the sample and then each resample.
+
+        `added` is variance, on the scale of the figure, from other sources than the
+        sample of groups. The other parameters are those of `share_interval`.
+        """
+        value = float(figures[0])
+        if np.isnan(value):
+            return UNDEFINED
+        shares = scale.to_share(figures)
+        ends = share_interval(
+            *(float(shares[0]), self.variance(shares), basis),
+            added=added * scale.slope(value) ** 2,
+            df=df,
+            level=level,
+        )
+        low, high = map(scale.from_share, ends)
+        return Interval(value, min(low, value), max(high, value))
+
+    def difference(
+        self,
+        figures: FloatArray,
+        basis: Basis,
+        *,
+        added: float = 0.0,
+        df: float | None = None,
+    ) -> Interval:
+        """Return the interval of a paired difference; see `difference_interval`."""
+        value = float(figures[0])
+        if np.isnan(value):
+            return UNDEFINED
+        variance = self.variance(figures)
+        ends = difference_interval(value, variance, basis, added=added, df=df)
+        return Interval(value, *ends)
+
+    def joint_level(self, figures: FloatArray) -> float:
+        """Return the level at which the intervals of k figures hold all at once.
+
+        Figures have the shape (n_resamples + 1, k). The level is that of the 95%
+        quantile, over resamples, of the largest deviation of any figure in standard
+        errors (max-t, Westfall and Young 1993), and at most that of Šidák (1967).
         """
         values, others = figures[0], figures[1:]
         varies = [len(np.unique(one[~np.isnan(one)])) > 1 for one in others.T]
         usable = np.flatnonzero(~np.isnan(values) & varies)
-        reach = np.full(len(values), np.nan)
-        if len(usable) and not self.small:
-            error = np.nanstd(others[:, usable], axis=0)
-            off = np.abs(np.nan_to_num((others[:, usable] - values[usable]) / error))
-            reach[usable] = np.quantile(off.max(axis=1), LEVEL) * error
-        ends = zip(values, values - reach, values + reach, strict=True)
-        return [Interval(*map(float, row)) for row in ends]
+        if not len(usable):
+            return LEVEL
+        error = np.nanstd(others[:, usable], axis=0)
+        off = np.abs(np.nan_to_num((others[:, usable] - values[usable]) / error))
+        largest = np.quantile(off.max(axis=1), LEVEL)
+        joint = 1.0 - 2.0 * float(stats.norm.sf(largest))
+        return float(min(max(joint, LEVEL), LEVEL ** (1.0 / len(usable))))
+
+    def variance(self, figures: FloatArray) -> float:
+        """Return the variance of a figure of the sample and then each resample.
+
+        0 where fewer than two resamples have the figure.
+        """
+        others = figures[1:][~np.isnan(figures[1:])]
+        if len(others) < 2:
+            return 0.0
+        spread = float(others.var())
+        return spread * (len(others) - 1) if self.small else spread
 
     def standard_error(self, figures: FloatArray) -> float:
         """Return the standard error of a figure, given as for `interval`."""
-        others = figures[1:][~np.isnan(figures[1:])]
-        spread = float(others.std())
-        return spread * np.sqrt(len(others) - 1) if self.small else spread
+        return float(np.sqrt(self.variance(figures)))
 
     def count(
         self,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from mmevent.evaluation.metrics import SMALL, Counts, Interval, Resampling
+from mmevent.evaluation.intervals import LEVEL, UNDEFINED, Interval
+from mmevent.evaluation.metrics import SMALL, Counts, Resampling, scales
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name
 from mmevent.posts.local_times import local_times
@@ -17,7 +18,7 @@ from mmevent.posts.naming import meant
 from mmevent.posts.records import column, listed, to_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -156,52 +157,131 @@ def slice_figures(
         hold for all slices and figures at once. They are NaN where a figure rests on
         fewer than 30 groups, within the slice or outside: too few for a bootstrap.
     """
-    everything = Resampling(cluster)
-    factors = everything.factors(event, weights)
-    table, differences = [], []
-    for by, values in names.items():
+    sample = _Sample(np.array(flagged), event, cluster, weights)
+    parts = [part for by, values in names.items() for part in sample.parts(by, values)]
+    if not parts:
+        return []
+    level = sample.joint_level(parts)
+    return [sample.row(part, level) for part in parts]
+
+
+class _Part(NamedTuple):
+    """A slice: its posts, and figures of these and of all others in each resample."""
+
+    by: str
+    name: str
+    posts: NDArray[np.bool_]
+    here: dict[str, FloatArray]
+    rest: dict[str, FloatArray]
+
+
+class _Sample:
+    """What runs flag, of shape (n_runs, n_posts), and the resamples of the posts."""
+
+    def __init__(
+        self,
+        flagged: NDArray[np.bool_],
+        event: NDArray[np.bool_],
+        cluster: IntArray,
+        weights: Weights | None,
+    ) -> None:
+        self.flagged, self.event, self.cluster = flagged, event, cluster
+        self.weights, self.resampling = weights, Resampling(cluster)
+        self.factors = self.resampling.factors(event, weights)
+
+    def parts(self, by: str, values: NDArray[Any]) -> Iterator[_Part]:
+        """Yield the slices by one column, if there are two."""
         found = sorted({name for name in values if name is not None}, key=_place)
         if len(found) < 2:
-            continue
+            return
         inside = values[:, None] == np.array(found, dtype=object)
-        here, rest = _of_slices(everything, flagged, event, inside, factors)
-        by_slice = np.stack([here[f] - rest[f] for f in FIGURES], axis=-1)
+        of_slices = _of_slices(
+            self.resampling, self.flagged, self.event, inside, self.factors
+        )
         for k, name in enumerate(found):
-            posts = inside[:, k]
-            n_groups = _n_groups(flagged, event, cluster, posts)
-            outside = _n_groups(flagged, event, cluster, ~posts)
-            few = [min(n_groups[f], outside[f]) < SMALL for f in FIGURES]
-            none = not event[posts].any()
-            by_slice[:, k, np.array(few) | none] = np.nan
-            row: dict[str, Any] = {
-                "by": by,
-                "slice": name,
-                "n_posts": int(posts.sum()),
-                "n_events": int(event[posts].sum()),
-                "n_groups": len(np.unique(cluster[posts])),
-                "n_flagged": float(np.mean([f[posts].sum() for f in flagged])),
-            }
-            own, figures = everything, {f: here[f][:, k] for f in FIGURES}
-            if row["n_groups"] < SMALL:
-                own = Resampling(cluster[posts])
-                constant: Factors = weights or (1.0, 1.0)
-                parts = [f[posts] for f in flagged]
-                runs = [own.ratios(part, event[posts], constant) for part in parts]
-                figures = _mean(runs)
-            for figure in FIGURES:
-                interval = own.interval(figures[figure])
-                if none:  # without an event no figure is defined
-                    interval = Interval(np.nan, np.nan, np.nan)
-                row |= interval.of_share(n_groups[figure]).cells(figure)
-            table.append(row)
-        differences.append(by_slice.reshape(len(by_slice), -1))
-    if not table:
-        return []
-    intervals = iter(everything.simultaneous(np.concatenate(differences, axis=1)))
-    for row in table:
-        for figure in FIGURES:
-            row |= next(intervals).cells(f"{figure}_minus_rest")
-    return table
+            here, rest = ({f: v[:, k] for f, v in of.items()} for of in of_slices)
+            yield _Part(by, name, inside[:, k], here, rest)
+
+    def joint_level(self, parts: Sequence[_Part]) -> float:
+        """Return the level at which the intervals of all differences hold at once."""
+        differences = [
+            part.here[figure] - part.rest[figure]
+            for part in parts
+            for figure in self.compared(part)
+        ]
+        if not differences:
+            return LEVEL
+        return self.resampling.joint_level(np.column_stack(differences))
+
+    def compared(self, part: _Part) -> list[str]:
+        """Return the figures that rest on enough groups in the slice and outside."""
+        if not self.event[part.posts].any():
+            return []
+        here, rest = (
+            _n_groups(self.flagged, self.event, self.cluster, posts)
+            for posts in (part.posts, ~part.posts)
+        )
+        return [f for f in FIGURES if min(here[f], rest[f]) >= SMALL]
+
+    def row(self, part: _Part, level: float) -> dict[str, Any]:
+        """Return the row of a slice in the table."""
+        flagged, event = self.flagged[:, part.posts], self.event[part.posts]
+        cluster = self.cluster[part.posts]
+        row: dict[str, Any] = {
+            "by": part.by,
+            "slice": part.name,
+            "n_posts": len(event),
+            "n_events": int(event.sum()),
+            "n_groups": len(np.unique(cluster)),
+            "n_flagged": float(flagged.sum(axis=1).mean()),
+        }
+        if not event.any():  # no figure is defined
+            found = dict.fromkeys(FIGURES, UNDEFINED)
+        elif row["n_groups"] >= SMALL:
+            found = self.intervals(part.here, part.posts)
+        else:
+            own = _Sample(flagged, event, cluster, self.weights)
+            constant: Factors = self.weights or (1.0, 1.0)
+            ratios = [own.resampling.ratios(run, event, constant) for run in flagged]
+            found = own.intervals(_mean(ratios), np.ones(len(event), dtype=bool))
+        for name, interval in found.items():
+            row |= interval.cells(name)
+        for name, interval in self.minus_rest(part, level).items():
+            row |= interval.cells(f"{name}_minus_rest")
+        return row
+
+    def intervals(
+        self,
+        figures: dict[str, FloatArray],
+        posts: NDArray[np.bool_],
+        level: float = LEVEL,
+    ) -> dict[str, Interval]:
+        """Return the intervals of the figures of some posts."""
+        flagged = self.flagged & posts
+        event = np.broadcast_to(self.event & posts, flagged.shape)
+        bases = self.resampling.bases(flagged, event)
+        scale = scales(flagged, event, self.weights)
+        return {
+            f: self.resampling.interval(figures[f], bases[f], scale[f], level=level)
+            for f in FIGURES
+        }
+
+    def minus_rest(self, part: _Part, level: float) -> dict[str, Interval]:
+        """Return how far the figures of a slice are from those of all other posts.
+
+        The interval combines those of both (Zou and Donner 2008, "Construction of
+        confidence limits about effect measures", Statistics in Medicine 27).
+        """
+        found = dict.fromkeys(FIGURES, UNDEFINED)
+        compared = self.compared(part)
+        if compared:
+            here = self.intervals(part.here, part.posts, level)
+            rest = self.intervals(part.rest, ~part.posts, level)
+        for figure in compared:
+            (a, low, high), (b, least, most) = here[figure], rest[figure]
+            down, up = np.hypot(a - low, most - b), np.hypot(high - a, b - least)
+            found[figure] = Interval(a - b, a - b - float(down), a - b + float(up))
+        return found
 
 
 def _place(name: str) -> tuple[bool, int, str]:
@@ -212,7 +292,7 @@ def _place(name: str) -> tuple[bool, int, str]:
 
 def _of_slices(
     resampling: Resampling,
-    flagged: Sequence[NDArray[np.bool_]],
+    flagged: NDArray[np.bool_],
     event: NDArray[np.bool_],
     inside: NDArray[np.bool_],
     factors: Factors,
@@ -231,7 +311,7 @@ def _of_slices(
 
 
 def _n_groups(
-    flagged: Sequence[NDArray[np.bool_]],
+    flagged: NDArray[np.bool_],
     event: NDArray[np.bool_],
     cluster: IntArray,
     posts: NDArray[np.bool_],

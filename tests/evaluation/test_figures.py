@@ -92,7 +92,9 @@ def test_differences_are_paired() -> None:
         resampling.ratios(run.flagged(name), EVENT)["f1"]
         for name in ("fused", "text only")
     )
-    expected = resampling.interval(fused - text)
+    flagged = [run.flagged(name) for name in ("fused", "text only")]
+    basis = resampling.basis(flagged[0] | flagged[1] | EVENT, flagged[0] != flagged[1])
+    expected = resampling.difference(fused - text, basis)
     (row,) = estimate.differences.to_dict("records")
     assert row == {
         "baseline": "text only",
@@ -149,7 +151,9 @@ def test_groups_widen_the_intervals() -> None:
 def test_few_groups_are_labelled() -> None:
     estimate = summary(make_run(), cluster=np.arange(N) % 8)
     assert any(
-        note.startswith("small number of clusters: 8 groups, so the intervals are t-")
+        note.startswith(
+            "small number of clusters: 8 groups, so the variances are those of"
+        )
         for note in estimate.notes
     )
     assert not summary(make_run()).notes

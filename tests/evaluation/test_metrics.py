@@ -17,7 +17,8 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from mmevent.evaluation.metrics import N_RESAMPLES, Interval, Resampling, Weights
+from mmevent.evaluation.intervals import LEVEL
+from mmevent.evaluation.metrics import N_RESAMPLES, Resampling, Weights
 
 NAN = float("nan")
 
@@ -136,30 +137,15 @@ def test_resamples_draw_whole_groups_with_replacement() -> None:
     assert counts[1:].var() == pytest.approx(1 - 1 / 40, abs=0.02)
 
 
-def test_the_bootstrap_interval_is_that_of_a_plain_bootstrap() -> None:
-    s = sample(200, 60)
-    interval = Resampling(s.group).interval(
-        Resampling(s.group).ratios(s.flagged, s.event)["f1"]
-    )
-    rng = np.random.default_rng(1)
-    by_group = [np.flatnonzero(s.group == g) for g in range(60)]
-    figures = []
-    for _ in range(1500):
-        rows = np.concatenate([by_group[g] for g in rng.integers(60, size=60)])
-        true = (s.flagged & s.event)[rows].sum()
-        figures.append(2 * true / (s.flagged[rows].sum() + s.event[rows].sum()))
-    low, high = np.quantile(figures, [0.025, 0.975])
-    assert interval.value == pytest.approx(f1_score(s.event, s.flagged))
-    assert interval.low == pytest.approx(low, abs=0.015)
-    assert interval.high == pytest.approx(high, abs=0.015)
-
-
 def test_groups_widen_the_interval() -> None:
     event = np.tile([True, False, True, False], 100)
     flagged = np.repeat(np.arange(40) % 2 == 0, 10)
     alone = Resampling(np.arange(400))
     grouped = Resampling(np.repeat(np.arange(40), 10))
-    widths = [r.interval(r.ratios(flagged, event)["recall"]) for r in (alone, grouped)]
+    widths = [
+        r.interval(r.ratios(flagged, event)["recall"], r.basis(event, event & flagged))
+        for r in (alone, grouped)
+    ]
     narrow, wide = (interval.high - interval.low for interval in widths)
     assert wide > 2 * narrow
 
@@ -169,7 +155,7 @@ def test_fewer_than_30_groups_are_few(n_groups: int, small: bool) -> None:
     assert Resampling(np.arange(n_groups)).small is small
 
 
-def test_few_groups_have_a_t_interval_from_the_jackknife() -> None:
+def test_few_groups_have_the_variance_of_the_jackknife() -> None:
     s = sample(60, 8)
     resampling = Resampling(s.group)
     figures = resampling.ratios(s.flagged, s.event)["f1"]
@@ -177,48 +163,68 @@ def test_few_groups_have_a_t_interval_from_the_jackknife() -> None:
         f1_score(s.event[s.group != g], s.flagged[s.group != g]) for g in range(8)
     ]
     np.testing.assert_allclose(figures[1:], without)
-    error = np.sqrt(7 / 8 * np.sum((np.array(without) - np.mean(without)) ** 2))
-    value, low, high = resampling.interval(figures)
-    reach = stats.t.ppf(0.975, 7) * error
-    assert (low, high) == pytest.approx((value - reach, value + reach))
+    variance = 7 / 8 * np.sum((np.array(without) - np.mean(without)) ** 2)
+    assert resampling.variance(figures) == pytest.approx(variance)
 
 
-def test_the_jackknife_of_a_mean_is_the_t_interval_of_textbooks() -> None:
+def test_the_variance_is_that_of_a_plain_bootstrap() -> None:
+    s = sample(200, 60)
+    resampling = Resampling(s.group)
+    rng = np.random.default_rng(1)
+    by_group = [np.flatnonzero(s.group == g) for g in range(60)]
+    figures = []
+    for _ in range(1500):
+        rows = np.concatenate([by_group[g] for g in rng.integers(60, size=60)])
+        true = (s.flagged & s.event)[rows].sum()
+        figures.append(2 * true / (s.flagged[rows].sum() + s.event[rows].sum()))
+    found = resampling.variance(resampling.ratios(s.flagged, s.event)["f1"])
+    assert found == pytest.approx(np.var(figures), rel=0.15)
+
+
+def test_the_standard_error_is_that_of_the_resamples() -> None:
+    figures = np.random.default_rng(0).normal(size=N_RESAMPLES + 1)
+    many = Resampling(np.arange(40))
+    assert many.standard_error(figures) == pytest.approx(figures[1:].std())
     values = np.random.default_rng(0).normal(size=12)
-    resampling = Resampling(np.arange(12))
-    means = resampling.sums(values) / resampling.sums(np.ones(12))
-    _, low, high = resampling.interval(means)
-    expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
-    assert (low, high) == pytest.approx(expected)
+    few = Resampling(np.arange(12))
+    means = few.sums(values) / few.sums(np.ones(12))
+    assert few.standard_error(means) == pytest.approx(stats.sem(values), rel=1e-5)
 
 
-def test_a_paired_difference_has_the_interval_of_the_differences() -> None:
+def test_a_paired_difference_has_the_variance_of_the_differences() -> None:
     s = sample(300, 100)
     resampling = Resampling(s.group)
     first = resampling.ratios(s.flagged, s.event)["f1"]
     second = resampling.ratios(s.score >= 0.6, s.event)["f1"]
-    paired = resampling.interval(first - second)
-    widths = [
-        interval.high - interval.low
-        for interval in (resampling.interval(first), resampling.interval(second))
-    ]
+    basis = resampling.basis(np.ones(300), s.flagged != (s.score >= 0.6))
+    paired = resampling.difference(first - second, basis)
     assert paired.value == pytest.approx(first[0] - second[0])
-    assert paired.high - paired.low < 0.8 * max(widths)
-    same = resampling.interval(first - first)
-    assert same == (0, 0, 0)
+    apart = resampling.variance(first) + resampling.variance(second)
+    assert paired.high - paired.low < 0.8 * 2 * 1.96 * np.sqrt(apart)
 
 
-@pytest.mark.parametrize("figures", [[NAN, 0.5, 0.5], [0.5, NAN, NAN], [0.5]])
-def test_an_interval_that_is_undefined_is_nan(figures: list[float]) -> None:
-    interval = Resampling(np.arange(2)).interval(np.array(figures))
-    assert np.isnan([interval.low, interval.high]).all()
-    np.testing.assert_equal(interval.value, figures[0])
+@pytest.mark.parametrize("figures", [[0.5, NAN, NAN], [0.5]])
+def test_a_figure_without_resamples_has_the_interval_of_its_groups(
+    figures: list[float],
+) -> None:
+    resampling = Resampling(np.zeros(2, dtype=int))
+    basis = resampling.basis(np.ones(2), np.array([True, False]))
+    interval = resampling.interval(np.array(figures), basis)
+    assert interval.low < 0.05
+    assert interval.high > 0.95
 
 
-def test_resamples_without_a_figure_are_left_out_of_the_interval() -> None:
+def test_an_undefined_figure_has_an_undefined_interval() -> None:
+    resampling = Resampling(np.arange(2))
+    basis = resampling.basis(np.zeros(2), np.zeros(2))
+    figures = np.array([NAN, 0.5, 0.5])
+    assert np.isnan(resampling.interval(figures, basis)).all()
+    assert np.isnan(resampling.difference(figures, basis)).all()
+
+
+def test_resamples_without_a_figure_are_left_out_of_the_variance() -> None:
     figures = np.array([0.5, 0.4, NAN, 0.6])
-    resampling = Resampling(np.arange(40))
-    assert resampling.interval(figures).low == pytest.approx(0.405)
+    assert Resampling(np.arange(40)).variance(figures) == pytest.approx(0.01)
 
 
 def test_the_same_groups_are_drawn_for_every_figure() -> None:
@@ -226,20 +232,27 @@ def test_the_same_groups_are_drawn_for_every_figure() -> None:
     np.testing.assert_array_equal(first.counts, second.counts)
 
 
-def test_simultaneous_intervals_hold_all_at_once() -> None:
+def test_intervals_at_the_joint_level_hold_all_at_once() -> None:
     k, n, missed, pointwise = 40, 200, 0, 0
-    group = np.arange(400)
     rng = np.random.default_rng(0)
-    resampling = Resampling(group)
+    resampling = Resampling(np.arange(400))
     size = resampling.sums(np.ones(400))[:, None]
     for _ in range(n):
         total = resampling.sums(rng.normal(size=(400, k))) / size
-        found = resampling.simultaneous(total)
-        missed += any(not i.low <= 0 <= i.high for i in found)
-        single = [resampling.interval(column) for column in total.T]
-        pointwise += any(not i.low <= 0 <= i.high for i in single)
+        error = total[1:].std(axis=0)
+        level = resampling.joint_level(total)
+        reach, single = (stats.norm.isf((1 - x) / 2) for x in (level, LEVEL))
+        missed += bool((np.abs(total[0]) > reach * error).any())
+        pointwise += bool((np.abs(total[0]) > single * error).any())
     assert missed <= n * 0.05 + 3 * np.sqrt(n * 0.05 * 0.95)
     assert pointwise > 3 * missed
+
+
+def test_the_joint_level_is_at_most_that_of_independent_figures() -> None:
+    resampling = Resampling(np.arange(400))
+    figures = np.random.default_rng(0).standard_t(2, size=(N_RESAMPLES + 1, 3))
+    assert LEVEL < resampling.joint_level(figures) <= LEVEL ** (1 / 3)
+    assert resampling.joint_level(np.zeros((N_RESAMPLES + 1, 2))) == LEVEL
 
 
 # At another prevalence
@@ -277,33 +290,3 @@ def test_the_prevalence_is_that_of_every_resample() -> None:
     factors = resampling.factors(EVENT, Weights.at(0.05, EVENT))
     found = resampling.ratios(everything, EVENT, factors)
     np.testing.assert_allclose(found["precision"], 0.05, rtol=1e-5)
-
-
-# Shares of posts
-
-
-@pytest.mark.parametrize(
-    ("interval", "n", "expected"),
-    [
-        (Interval(1.0, 1.0, 1.0), 3, (1.0, 0.025 ** (1 / 3), 1.0)),
-        (Interval(0.0, 0.0, 0.0), 3, (0.0, 0.0, 1 - 0.025 ** (1 / 3))),
-        (Interval(0.5, 0.5, 0.5), 40, (0.5, NAN, NAN)),
-        (Interval(0.5, 0.1, 0.9), 1, (0.5, NAN, NAN)),
-        (Interval(0.5, -0.2, 1.3), 40, (0.5, 0.0, 1.0)),
-    ],
-    ids=["all", "none", "never differs", "one group", "beyond"],
-)
-def test_a_share_of_posts_lies_between_0_and_1(
-    interval: Interval, n: int, expected: tuple[float, float, float]
-) -> None:
-    np.testing.assert_allclose(interval.of_share(n), expected)
-
-
-def test_the_standard_error_is_that_of_the_resamples() -> None:
-    figures = np.random.default_rng(0).normal(size=N_RESAMPLES + 1)
-    many = Resampling(np.arange(40))
-    assert many.standard_error(figures) == pytest.approx(figures[1:].std())
-    values = np.random.default_rng(0).normal(size=12)
-    few = Resampling(np.arange(12))
-    means = few.sums(values) / few.sums(np.ones(12))
-    assert few.standard_error(means) == pytest.approx(stats.sem(values), rel=1e-5)
