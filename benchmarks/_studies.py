@@ -14,35 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
-from mmevent.branches.fitting import fit_branch, predict_branch
-from mmevent.evaluation.baselines import System, fit_systems, tune_first
-from mmevent.evaluation.folds import Folds, Task
-from mmevent.evaluation.nested import Job, Run, estimate, to_evidence
-from mmevent.posts.labels import Labels
-from mmevent.posts.prepared import Material, Side
-from mmevent.rule.fusion import Evidence
-from mmevent.rule.search import Search
+from mmevent.evaluation.baselines import System
+from mmevent.evaluation.folds import Task, fold_numbers
+from mmevent.evaluation.nested import NESTED, Run
+from mmevent.evaluation.spread import Choices
+from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.search import Search, Space, best_of
+from mmevent.rule.smoothing import BEST_THRESHOLD
 
-N_FOLDS, N_INNER, N_FEATURES, N_TRIALS = 5, 3, 12, 12
+N_FOLDS, N_INNER, N_FEATURES = 5, 3, 12
 SHARE_IMAGES, SHARE_GIANT, SHARE_COPIES = 0.6, 0.3, 0.3
-POPULATION = 60_000
+WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.99)
+POPULATION = 40_000
+KEY = ("image", "max")
 
-
-class Given(ClassifierMixin, BaseEstimator):
-    """A branch whose items are its own probabilities."""
-
-    def fit(self, X: Any, y: Any) -> Given:  # noqa: N803
-        """Learn nothing."""
-        self.classes_ = np.array([0, 1])
-        return self
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """Give the items."""
-        p = np.asarray(X, dtype=float)
-        return np.column_stack([1 - p, p])
+IntArray = NDArray[np.intp]
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -70,23 +59,13 @@ class Posts(NamedTuple):
     """Posts with the evidence of both branches, and which have an image."""
 
     event: NDArray[np.bool_]
-    group: NDArray[np.intp]
+    group: IntArray
     text: NDArray[np.float64]
     image: NDArray[np.float64]
     has_image: NDArray[np.bool_]
 
-    def material(self) -> Material:
-        """Give the items of both branches."""
-        n, post = len(self.event), np.flatnonzero(self.has_image)
-        ones = np.ones(n)
-        return Material(
-            n,
-            Side(list(self.text), np.arange(n), ones),
-            Side(list(self.image[post]), post, ones[post]),
-        )
 
-
-def groups_of(study: Study, rng: np.random.Generator) -> NDArray[np.intp]:
+def groups_of(study: Study, rng: np.random.Generator) -> IntArray:
     """Give the group of each post."""
     n = study.n_posts
     group = np.arange(n)
@@ -107,7 +86,7 @@ def groups_of(study: Study, rng: np.random.Generator) -> NDArray[np.intp]:
 
 def draw(
     study: Study,
-    group: NDArray[np.intp],
+    group: IntArray,
     rng: np.random.Generator,
     event: NDArray[np.bool_] | None = None,
 ) -> Posts:
@@ -144,9 +123,9 @@ def population(study: Study, rng: np.random.Generator) -> Posts:
 
 
 def folds_of(
-    group: NDArray[np.intp],
+    group: IntArray,
     event: NDArray[np.bool_],
-    rows: NDArray[np.intp],
+    rows: IntArray,
     n_folds: int,
     rng: np.random.Generator,
 ) -> list[Task]:
@@ -176,43 +155,92 @@ def draw_usable(study: Study, n_least: int, rng: np.random.Generator) -> Posts:
             return posts
 
 
-class Result(NamedTuple):
-    """A run of an estimate, and the systems of the fitted detector."""
+class Detector(NamedTuple):
+    """Fitted branches (none where probabilities are given), and systems by name."""
 
-    run: Run | None
+    branches: list[LogisticRegression]
     systems: dict[str, System]
-    branches: dict[str, Any]
+
+    def judge(self, posts: Posts) -> Evidence:
+        """Give the probabilities of posts that the branches were not fitted on."""
+        return evidence_of(posts, [_predict(self.branches, posts)])
 
 
-def fit(study: Study, posts: Posts, kind: str | None, seed: int) -> Result:
-    """Fit a detector as `EventDetector` does, with its estimate."""
-    rng = np.random.default_rng(seed)
-    rows = np.arange(len(posts.event))
-    outer = folds_of(posts.group, posts.event, rows, N_FOLDS, rng)
-    inner = [folds_of(posts.group, posts.event, t.train, N_INNER, rng) for t in outer]
-    branch: Any = Given()
-    if study.learned:
-        branch = LogisticRegression(C=0.05)
-    search = Search(n_trials=N_TRIALS, random_state=seed)
-    labels = Labels(posts.event, posts.group)
-    branches = {"text": branch, "image": branch}
-    job = Job(branches, posts.material(), labels, search)
-    folds = Folds(outer, inner, seed, False, False, 0, ())
-    evidence, _, run = estimate(job, folds, kind)
-    rule = tune_first(evidence, labels, search).rule
-    systems = fit_systems(evidence, labels, search, "f1", rule)
-    fitted = {
-        name: fit_branch(branch, job.material.side(name), rows, labels)
-        for name, branch in branches.items()
+def _fit_branches(study: Study, posts: Posts, rows: IntArray) -> list[Any]:
+    if not study.learned:
+        return []
+    shown = rows[posts.has_image[rows]]
+    event = posts.event
+    return [
+        LogisticRegression(C=0.05).fit(posts.text[rows], event[rows]),
+        LogisticRegression(C=0.05).fit(posts.image[shown], event[shown]),
+    ]
+
+
+def _predict(branches: list[Any], posts: Posts) -> Pair:
+    if not branches:
+        return posts.text, posts.image
+    text, image = branches
+    return text.predict_proba(posts.text)[:, 1], image.predict_proba(posts.image)[:, 1]
+
+
+def evidence_of(posts: Posts, predicted: list[Pair], fold: Any = 0) -> Evidence:
+    """Take each post's probabilities from the branches of its fold."""
+    text, image = (
+        np.stack(p)[fold, np.arange(len(posts.event))]
+        for p in zip(*predicted, strict=True)
+    )
+    return Evidence(text, {KEY: np.where(posts.has_image, image, np.nan)})
+
+
+def systems_of(evidence: Evidence, event: NDArray[np.bool_]) -> dict[str, System]:
+    """Tune the rule, over a grid of weights in place of Optuna, and two baselines."""
+    space = Space.of(evidence, event, Search())
+    found = [space.best(w, *KEY) for w in WEIGHTS]
+    rule = best_of([r for r, _ in found], [value for _, value in found])
+
+    def tuned(score: Any) -> System:
+        return System(score, BEST_THRESHOLD["smooth"](score(evidence), event)[0])
+
+    average = Rule(alpha=1.0, beta=1.0, pool=KEY[1], threshold=1.0)
+    return {
+        "text only": tuned(lambda e: e.p_text),
+        "equal average": tuned(average.score),
+        "fused": System(rule.score, rule.threshold, rule),
     }
-    return Result(run, systems, fitted)
 
 
-def evidence_of(result: Result, posts: Posts) -> Evidence:
-    """Let the fitted branches judge other posts."""
-    material = posts.material()
-    found = {}
-    for name, branch in result.branches.items():
-        side = material.side(name)
-        found[name] = predict_branch(branch, side, np.arange(len(side.post)))
-    return to_evidence(found, material)
+def out_of_fold(study: Study, posts: Posts, tasks: list[Task]) -> Evidence:
+    """Give the probabilities of each fold's test posts by branches of the others."""
+    fold = fold_numbers(tasks, len(posts.event))
+    branches = [_fit_branches(study, posts, task.train) for task in tasks]
+    return evidence_of(posts, [_predict(b, posts) for b in branches], fold)
+
+
+def fit(study: Study, posts: Posts, seed: int) -> tuple[Detector, Run]:
+    """Fit a detector as `EventDetector` does, with its estimate."""
+    rng, n = np.random.default_rng(seed), len(posts.event)
+    rows, event = np.arange(n), posts.event
+    outer = folds_of(posts.group, event, rows, N_FOLDS, rng)
+    fold, evidence = fold_numbers(outer, n), out_of_fold(study, posts, outer)
+    chosen = []
+    for task in outer:
+        chosen_on = evidence
+        if study.way == NESTED:
+            inner = folds_of(posts.group, event, task.train, N_INNER, rng)
+            chosen_on = out_of_fold(study, posts, inner)
+        chosen.append(systems_of(chosen_on.take(task.train), event[task.train]))
+    final = systems_of(evidence, event)
+    choices = {
+        name: Choices.of([(s[name].score(evidence), s[name].threshold) for s in chosen])
+        for name in final
+    }
+    run = Run(
+        seed,
+        fold,
+        {name: of.score[fold, rows] for name, of in choices.items()},
+        {name: of.threshold[fold] for name, of in choices.items()},
+        [],
+        choices=choices,
+    )
+    return Detector(_fit_branches(study, posts, rows), final), run

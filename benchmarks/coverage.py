@@ -16,17 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
-from sklearn.metrics import average_precision_score
 
 from benchmarks._common import command_line, result_header, write_result
 from benchmarks._estimates import FIGURES, show
 from benchmarks._studies import (
     N_FOLDS,
+    Detector,
     Posts,
-    Result,
     Study,
     draw_usable,
-    evidence_of,
     fit,
     population,
 )
@@ -36,7 +34,6 @@ from mmevent.evaluation.slices import Slices
 
 HELD_OUT = "held out"
 N_TRAINING = 400
-BASELINES = ("text only", "equal average", "stacking")
 CELLS = (
     Study(CROSS_FITTED, 30, 0.5),
     Study(CROSS_FITTED, 100, 0.3),
@@ -78,24 +75,27 @@ def true_figures(
     recall = float(flagged[event].mean())
     rate = float(flagged[~event].mean())
     n_flagged = prevalence * recall + (1 - prevalence) * rate
-    weight = np.where(event, prevalence, 1 - prevalence)
+    order = np.argsort(-score)
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    found = np.cumsum(event[order])[last]
+    others = (last + 1 - found) * (1 - prevalence) / prevalence
+    gained = np.diff(found, prepend=0)
     return {
         "f1": 2 * prevalence * recall / (n_flagged + prevalence),
         "precision": prevalence * recall / n_flagged if n_flagged else np.nan,
         "recall": recall,
-        "average_precision": average_precision_score(
-            event, score, sample_weight=weight
+        "average_precision": float(
+            (gained * found / (found + others)).sum() / found[-1]
         ),
     }
 
 
-def held_out_run(result: Result, posts: Posts) -> Run:
+def held_out_run(detector: Detector, posts: Posts) -> Run:
     """Let the fitted detector and its baselines judge posts that it never saw."""
-    evidence, n = evidence_of(result, posts), len(posts.event)
-    scores = {name: system.score(evidence) for name, system in result.systems.items()}
-    thresholds = {
-        name: np.full(n, system.threshold) for name, system in result.systems.items()
-    }
+    evidence, n = detector.judge(posts), len(posts.event)
+    systems = detector.systems
+    scores = {name: system.score(evidence) for name, system in systems.items()}
+    thresholds = {name: np.full(n, s.threshold) for name, s in systems.items()}
     return Run(None, np.zeros(n, dtype=np.intp), scores, thresholds, [])
 
 
@@ -106,32 +106,24 @@ def one_run(
     rng = np.random.default_rng(seed)
     if study.way == HELD_OUT:
         training = replace(study, n_posts=N_TRAINING, groups="single posts")
-        result = fit(training, draw_usable(training, N_FOLDS + 1, rng), None, seed)
+        detector, _ = fit(training, draw_usable(training, N_FOLDS + 1, rng), seed)
         posts = draw_usable(study, 1, rng)
-        run = held_out_run(result, posts)
+        run = held_out_run(detector, posts)
     else:
         posts = draw_usable(study, N_FOLDS + 1, rng)
-        result = fit(study, posts, study.way, seed)
-        assert result.run is not None
-        run = result.run
+        detector, run = fit(study, posts, seed)
     estimate = summarise(
-        [run],
-        posts.event,
-        posts.group,
-        np.zeros(len(posts.event), dtype=int),
+        *([run], posts.event, posts.group, np.zeros(len(posts.event), dtype=int)),
         kind=study.way,
         leakage={},
         slices=Slices({}, []),
     )
-    evidence = evidence_of(result, everyone)
+    evidence = detector.judge(everyone)
     truth = {
         name: true_figures(
-            result.systems[name].score(evidence),
-            result.systems[name].threshold,
-            everyone,
-            study.prevalence,
+            *(system.score(evidence), system.threshold, everyone, study.prevalence)
         )
-        for name in ("fused", *BASELINES)
+        for name, system in detector.systems.items()
     }
     row = estimate.to_frame().loc["fused"]
     found = {
@@ -142,9 +134,8 @@ def one_run(
         for figure in FIGURES
     }
     for _, name, value, low, high in estimate.differences.itertuples():
-        if name in BASELINES:
-            true = truth["fused"]["f1"] - truth[name]["f1"]
-            found[f"minus {name}"] = (true, value, low, high)
+        true = truth["fused"]["f1"] - truth[name]["f1"]
+        found[f"minus {name}"] = (true, value, low, high)
     return found
 
 
@@ -195,7 +186,9 @@ def tables(
     }
 
 
-def verdict(found: list[tuple[Study, dict[str, NDArray[np.float64]]]], runs: int) -> str:
+def verdict(
+    found: list[tuple[Study, dict[str, NDArray[np.float64]]]], runs: int
+) -> str:
     """Say how many cells are within the aim."""
     shares = np.array([covered(v) for _, values in found for v in values.values()])
     slack = norm.ppf(0.975) * np.sqrt(0.95 * 0.05 / runs)

@@ -22,7 +22,7 @@ from mmevent.evaluation.baselines import (
     whole,
 )
 from mmevent.evaluation.folds import Folds, Task, fold_numbers
-from mmevent.evaluation.spread import Choices
+from mmevent.evaluation.spread import Choices, comparable
 from mmevent.exceptions import InputError
 from mmevent.posts.labels import Labels
 from mmevent.posts.prepared import TEXT, Material
@@ -109,6 +109,20 @@ class Run:
     def flagged(self, system: str) -> NDArray[np.bool_]:
         """Return which posts' score reaches the threshold of their fold."""
         return self.scores[system] >= self.thresholds[system]
+
+    def ranks(self, system: str) -> FloatArray:
+        """Return scores that can be ranked across folds; NaN where none tests a post.
+
+        See `mmevent.evaluation.spread.comparable`.
+        """
+        tested, ranks = self.fold >= 0, np.full(len(self.fold), np.nan)
+        choices = self.choices.get(system)
+        ranks[tested] = comparable(
+            self.scores[system][tested],
+            self.fold[tested],
+            None if choices is None else choices.take(tested),
+        )
+        return ranks
 
 
 def estimate(

@@ -13,13 +13,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from sklearn.metrics import average_precision_score
+
+from mmevent.evaluation.baselines import BOTH, STAGE_1
+from mmevent.evaluation.metrics import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from mmevent.evaluation.metrics import Factors
+    from mmevent.evaluation.nested import Run
+
     FloatArray = NDArray[np.float64]
+    BoolArray = NDArray[np.bool_]
+    Figures = dict[str, FloatArray]
+
+GIVEN_STAGE_1 = "stage 2 given stage 1"
 
 
 class Choices(NamedTuple):
@@ -39,10 +50,49 @@ class Choices(NamedTuple):
         scores, thresholds = zip(*folds, strict=True)
         return cls(np.array(scores), np.array(thresholds))
 
-    def flagged(self) -> NDArray[np.bool_]:
+    def take(self, rows: NDArray[np.bool_]) -> Choices:
+        """Return what they say of some posts."""
+        return Choices(self.score[:, rows], self.threshold)
+
+    def flagged(self) -> BoolArray:
         """Return which posts each fold's parameters flag: (n_folds, n_posts)."""
-        flagged: NDArray[np.bool_] = self.score >= self.threshold[:, None]
+        flagged: BoolArray = self.score >= self.threshold[:, None]
         return flagged
+
+    def figures(
+        self, event: BoolArray, factors: tuple[float, float] = (1.0, 1.0)
+    ) -> dict[str, FloatArray]:
+        """Return each figure of these posts by the parameters of each fold.
+
+        `event` has the shape (n_posts,); `factors` weigh an event and another post.
+        """
+        found = ratios_by_fold(self.flagged(), event, factors)
+        w = np.where(event, *factors)
+        rows = self.score[:1] if (self.score == self.score[0]).all() else self.score
+        area = np.full(len(self.score), np.nan)
+        if event.any():
+            area[:] = [average_precision_score(event, s, sample_weight=w) for s in rows]
+        return found | {"average_precision": area}
+
+
+def ratios_by_fold(
+    flagged: BoolArray, event: BoolArray, factors: tuple[float, float] = (1.0, 1.0)
+) -> dict[str, FloatArray]:
+    """Return precision, recall and F1 by the parameters of each fold.
+
+    Parameters
+    ----------
+    flagged : ndarray of bool of shape (n_folds, n_posts)
+        Which posts they flag.
+    event : ndarray of bool of shape (n_posts,) or (n_folds, n_posts)
+        Which posts are events.
+    factors : tuple of float, default=(1.0, 1.0)
+        Weights of an event and of another post.
+    """
+    event = np.broadcast_to(event, flagged.shape)
+    kinds = (flagged & event, flagged & ~event, event, ~event)
+    sums = (kind.sum(axis=1).astype(np.float64) for kind in kinds)
+    return Counts(*sums).weighted(factors).ratios()
 
 
 def variance_of_choice(figures: Sequence[FloatArray]) -> float:
@@ -116,3 +166,58 @@ def comparable(
     for row, k in zip(choices.score, np.unique(fold), strict=True):
         result[fold == k] = np.searchsorted(np.sort(row), score[fold == k], side="left")
     return result
+
+
+class Spread:
+    """What the choice of parameters adds to the variances of some posts' figures.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Without `choices`, as for held-out posts, nothing is added.
+    rows : ndarray of bool
+        Which of all posts the figures are of, n_posts of them.
+    event : ndarray of bool of shape (n_posts,)
+        Which of them are events.
+    factors : Factors, default=(1.0, 1.0)
+        Weights of an event and of another post, in the sample first.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        rows: BoolArray,
+        event: BoolArray,
+        factors: Factors = (1.0, 1.0),
+    ) -> None:
+        first, other = (float(np.ravel(factor)[0]) for factor in factors)
+        self._by_run = [
+            _by_system(run.choices, rows, event, (first, other))
+            for run in runs
+            if run.choices
+        ]
+
+    def of_figure(self, system: str, figure: str) -> float:
+        """Return the variance to add to that of a system's figure."""
+        found = [run[system][figure] for run in self._by_run if figure in run[system]]
+        return variance_of_choice(found)
+
+    def of_difference(self, one: str, other: str) -> float:
+        """Return the variance to add to that of the difference of two systems' F1."""
+        found = [run[one]["f1"] - run[other]["f1"] for run in self._by_run]
+        return variance_of_choice(found)
+
+
+def _by_system(
+    choices: dict[str, Choices],
+    rows: BoolArray,
+    event: BoolArray,
+    factors: tuple[float, float],
+) -> dict[str, Figures]:
+    """Return, for each system, each figure by the parameters of each fold."""
+    taken = {name: of.take(rows) for name, of in choices.items()}
+    found = {name: of.figures(event, factors) for name, of in taken.items()}
+    if BOTH in taken:
+        first, both = (taken[name].flagged() for name in (STAGE_1, BOTH))
+        found[GIVEN_STAGE_1] = ratios_by_fold(first & both, first & event, factors)
+    return found
