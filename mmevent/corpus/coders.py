@@ -13,6 +13,7 @@ import pandas as pd
 from mmevent._common import as_html, require
 from mmevent._settings import with_own_settings
 from mmevent.corpus.columns import need_columns
+from mmevent.evaluation.intervals import Basis, share_interval
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name
 from mmevent.posts.labels import check_spelling
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Agreement", "agreement"]
 
 N_RESAMPLES = 1000
-_TAIL = 0.025
 _SHOWN = 10  # disagreements in a notebook
 
 
@@ -129,7 +129,12 @@ def agreement(
 
     Notes
     -----
-    Intervals are percentiles over 1,000 resamples of posts.
+    Both measures are 1 - D_o / D_e, the observed and the expected share of
+    disagreements. The interval is that of D_o: mid-P limits at the effective sample
+    size that the variance of D_o / D_e over 1,000 resamples of posts gives, for D_e as
+    it is in the sample. So coders who agree in all of a few posts have no certain
+    agreement: the limits are those of a share of 0 among as many posts. No limit lies
+    below -1.
 
     References
     ----------
@@ -164,13 +169,15 @@ def agreement(
         return _kappa(rows, len(classes))
 
     shared = (codes >= 0).sum(axis=1) >= 2
-    found = [_row("all", "alpha", codes[shared], alpha)]
+    found = [_row("all", "alpha", codes[shared], alpha, _expected(codes[shared]))]
     for one, other in combinations(range(codes.shape[1]), 2):
         both = codes[:, [one, other]]
         both = both[(both >= 0).all(axis=1)]
         if len(both):
             names = f"{wide.columns[one]}, {wide.columns[other]}"
-            found.append(_row(names, "kappa", both, kappa))
+            shares = [np.bincount(one, minlength=len(classes)) for one in both.T]
+            expected = 1.0 - float(shares[0] @ shares[1]) / len(both) ** 2
+            found.append(_row(names, "kappa", both, kappa, expected))
     differ = wide[shared & ~_agreed(codes)]
     return Agreement(pd.DataFrame(found), _to_adjudicate(differ, keys, coded, label))
 
@@ -199,6 +206,13 @@ def _kappa(codes: NDArray[np.intp], n_classes: int) -> float:
     return float((np.trace(share) - by_chance) / (1 - by_chance))
 
 
+def _expected(codes: NDArray[np.intp]) -> float:
+    """Return the share of disagreements that alpha expects by chance."""
+    counts = np.bincount(codes[codes >= 0])
+    n = int(counts.sum())
+    return 1.0 - float((counts * (counts - 1)).sum()) / (n * (n - 1))
+
+
 def _agreed(codes: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Return which posts have one label only."""
     highest = codes.max(axis=1, keepdims=True)
@@ -211,8 +225,9 @@ def _row(
     measure: str,
     codes: NDArray[np.intp],
     figure: Callable[[NDArray[np.intp]], float],
+    expected: float,
 ) -> dict[str, Any]:
-    """Return a measure with its interval over resamples of posts."""
+    """Return a measure with its interval, from the expected disagreements."""
     rng, n = np.random.default_rng(0), len(codes)
 
     def defined(rows: NDArray[np.intp]) -> float:
@@ -221,16 +236,22 @@ def _row(
 
     drawn = [defined(codes[rng.integers(0, n, n)]) for _ in range(N_RESAMPLES)]
     inside = np.array(drawn)[~np.isnan(drawn)]
+    value, agreed = defined(codes), _agreed(codes)
     low, high = np.nan, np.nan
-    if len(inside) > 1:
-        low, high = np.quantile(inside, [_TAIL, 1 - _TAIL])
+    if not np.isnan(value):
+        n_mixed = min(int(agreed.sum()), int((~agreed).sum()))
+        variance = float(inside.var()) * expected**2 if len(inside) > 1 else 0.0
+        observed = min(max((1.0 - value) * expected, 0.0), 1.0)
+        least, most = share_interval(observed, variance, Basis(n, n, n_mixed))
+        low = min(max(1.0 - most / expected, -1.0), value)
+        high = max(1.0 - least / expected, value)
     return {
         "coders": coders,
         "measure": measure,
-        "value": defined(codes),
-        "low": float(low),
-        "high": float(high),
-        "agreed": float(_agreed(codes).mean()),
+        "value": value,
+        "low": low,
+        "high": high,
+        "agreed": float(agreed.mean()),
         "n_posts": n,
     }
 

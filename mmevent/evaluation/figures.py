@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mmevent.evaluation.baselines import BOTH, STAGE_1, whole
 from mmevent.evaluation.estimate import Estimate
-from mmevent.evaluation.intervals import Interval
+from mmevent.evaluation.intervals import F1, Interval
 from mmevent.evaluation.metrics import Resampling, Weights, scales
 from mmevent.evaluation.nested import CROSS_FITTED, Run
 from mmevent.evaluation.slices import Slices, slice_figures, worse_served
@@ -234,8 +234,12 @@ class _Figures:
         first, second = self._flagged(one), self._flagged(other)
         either = (first | second | self.event).mean(axis=0)
         basis = self.resampling.basis(either, (first != second).mean(axis=0))
+        highest = max(self.replicates[s]["f1"][:, 0].mean() for s in (one, other))
         return self.resampling.difference(
-            f1.mean(axis=0), basis, added=self.spread.of_difference(one, other)
+            f1.mean(axis=0),
+            basis,
+            per_share=1.0 / F1.slope(highest),
+            added=self.spread.of_difference(one, other),
         )
 
     def by_seed(self) -> list[dict[str, Any]]:

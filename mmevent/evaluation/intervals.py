@@ -155,7 +155,7 @@ def share_interval(
     tail = (1.0 - level) / 2.0
     unit = p * (1.0 - p)
     spread = _inflation(basis, df, tail)
-    mixed = basis.n_groups * min(p, 1 - p) if basis.n_mixed is None else basis.n_mixed
+    mixed = basis.n_groups if basis.n_mixed is None else basis.n_mixed
     per_unit = 1.0 / max(basis.n_groups, 1.0)
     if variance > 0 and unit > 0:
         known = spread * variance / unit
@@ -174,13 +174,15 @@ def difference_interval(
     variance: float,
     basis: Basis,
     *,
+    per_share: float = 1.0,
     added: float = 0.0,
     df: float | None = None,
 ) -> tuple[float, float]:
     """Return the ends of the interval of a paired difference of two figures.
 
     Parameters are those of `share_interval`. `basis` has the posts that one of the two
-    figures rests on, and the groups with posts in which they differ.
+    figures rests on, and the groups with posts in which they differ; `per_share` is the
+    difference that these posts make as a share of all: 1 / `Scale.slope`.
 
     Returns
     -------
@@ -192,18 +194,16 @@ def difference_interval(
     A t-interval. Where the two differ in no post, posts in which they do may still have
     a share of z² / n, as in the score interval of Tango (1998, "Equivalence test and
     confidence interval for the difference in proportions for the paired-sample design",
-    Statistics in Medicine 17). This is the least reach among n posts, and that among n
-    groups has the weight of half a group.
+    Statistics in Medicine 17). As in `share_interval`, this has the weight of half a
+    group, against the groups in which the two differ.
     """
     tail = (1.0 - LEVEL) / 2.0
     z = float(stats.norm.isf(tail))
     mixed = basis.n_groups if basis.n_mixed is None else basis.n_mixed
-    squared = (z / max(basis.n_groups, 1.0)) ** 2
-    spread = _inflation(basis._replace(n_posts=np.inf), df, tail)
+    squared = (z * per_share / max(basis.n_groups, 1.0)) ** 2
+    spread = _inflation(basis, df, tail)
     if variance > 0:
         squared = (mixed * spread * variance + _ASSUMED * squared) / (mixed + _ASSUMED)
-        if basis.n_posts > 0:
-            squared = max(squared, (z / basis.n_posts) ** 2)
     reach = z * float(np.sqrt(squared + spread * added))
     return max(difference - reach, -1.0), min(difference + reach, 1.0)
 

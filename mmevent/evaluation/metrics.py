@@ -193,6 +193,7 @@ class Resampling:
         figures: FloatArray,
         basis: Basis,
         *,
+        per_share: float = 1.0,
         added: float = 0.0,
         df: float | None = None,
     ) -> Interval:
@@ -200,8 +201,12 @@ class Resampling:
         value = float(figures[0])
         if np.isnan(value):
             return UNDEFINED
-        variance = self.variance(figures)
-        ends = difference_interval(value, variance, basis, added=added, df=df)
+        ends = difference_interval(
+            *(value, self.variance(figures), basis),
+            per_share=per_share,
+            added=added,
+            df=df,
+        )
         return Interval(value, *ends)
 
     def joint_level(self, figures: FloatArray) -> float:

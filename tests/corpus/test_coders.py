@@ -58,6 +58,45 @@ def test_alpha_is_that_of_a_textbook() -> None:
     assert len(found) == 1 + 6
 
 
+@pytest.mark.parametrize("n_events", [1, 3, 30])
+def test_perfect_agreement_is_not_certain(n_events: int) -> None:
+    event = np.tile(np.arange(200) < n_events, 2).astype(int)
+    found = agreement(codings(200).assign(event=event), "event", coder="coder").table
+    assert (found["value"] == 1).all()
+    assert (found["high"] == 1).all()
+    # Of 200 posts 1.5% may be disagreements that this sample has none of.
+    share, p = 1 - 0.05 ** (1 / 200), n_events / 200
+    expected = max(1 - share / (2 * p * (1 - p)), -1)
+    np.testing.assert_allclose(found["low"], expected, atol=0.01)
+    assert "1.000 [1.00, 1.00]" not in str(
+        agreement(codings(200).assign(event=event), "event", coder="coder")
+    )
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "correct", "n"), [(0.02, 0.995, 300), (0.3, 0.9, 60)]
+)
+def test_the_interval_of_kappa_and_alpha_covers(
+    prevalence: float, correct: float, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coders, "N_RESAMPLES", 40)
+    wrong = 1 - correct
+    yes = prevalence * correct + (1 - prevalence) * wrong
+    truth = 1 - correct * wrong / (yes * (1 - yes))
+    missed, runs = 0, 40
+    rng = np.random.default_rng(0)
+    for _ in range(runs):
+        event = rng.random(n) < prevalence
+        codes = event ^ (rng.random((2, n)) >= correct)
+        table = agreement(
+            codings(n).assign(event=codes.ravel().astype(int)), "event", coder="coder"
+        ).table
+        ends = table[["low", "high"]].to_numpy()
+        assert (np.isnan(ends) | (np.abs(ends) <= 1)).all()
+        missed += not (ends[0, 0] <= truth <= ends[0, 1])
+    assert missed <= runs * 0.05 + 3 * np.sqrt(runs * 0.05 * 0.95)
+
+
 def test_words_can_be_labels() -> None:
     coded = codings()
     words = coded.assign(event=np.where(coded["event"] == 1, "protest", "other"))

@@ -31,7 +31,7 @@ def of_posts(k: int, n: int) -> tuple[float, float]:
     return share_interval(p, p * (1 - p) / n, Basis.of(np.ones(n), hits.astype(float)))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(p=shares, variance=variances, n=numbers, groups=numbers, added=variances)
 def test_a_share_has_an_interval_with_width_within_0_and_1(
     p: float, variance: float, n: float, groups: float, added: float
@@ -46,7 +46,7 @@ def test_a_share_has_an_interval_with_width_within_0_and_1(
         assert high - low > 1e-8
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(p=shares, variance=variances, n=numbers, groups=numbers, added=variances)
 def test_a_difference_has_an_interval_with_width_within_minus_1_and_1(
     p: float, variance: float, n: float, groups: float, added: float
