@@ -27,7 +27,7 @@ from mmevent.rule.smoothing import BEST_THRESHOLD
 N_FOLDS, N_INNER, N_FEATURES = 5, 3, 12
 SHARE_IMAGES, SHARE_GIANT, SHARE_COPIES = 0.6, 0.3, 0.3
 WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.99)
-POPULATION = 40_000
+POPULATION = 16_000
 KEY = ("image", "max")
 
 IntArray = NDArray[np.intp]

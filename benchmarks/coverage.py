@@ -125,13 +125,10 @@ def one_run(
         )
         for name, system in detector.systems.items()
     }
-    row = estimate.to_frame().loc["fused"]
+    row = estimate.to_frame().loc["fused"].astype(float)
     found = {
-        figure: (
-            truth["fused"][figure],
-            *(float(row[f"{figure}{end}"]) for end in ("", "_low", "_high")),
-        )
-        for figure in FIGURES
+        name: (truth["fused"][name], row[name], row[f"{name}_low"], row[f"{name}_high"])
+        for name in FIGURES
     }
     for _, name, value, low, high in estimate.differences.itertuples():
         true = truth["fused"]["f1"] - truth[name]["f1"]
@@ -230,7 +227,15 @@ def main() -> None:
         found.append((study, simulate(study, n_runs(study, arguments.runs))))
         shares = {name: f"{covered(v):.3f}" for name, v in found[-1][1].items()}
         took = f"{time.perf_counter() - start:.0f} s"
-        print(study.way, study.n_posts, study.prevalence, study.name, shares, took)
+        print(
+            study.way,
+            study.n_posts,
+            study.prevalence,
+            study.name,
+            shares,
+            took,
+            flush=True,
+        )
     result = {
         "title": "Intervals that cover",
         "command": command_line("benchmarks.coverage"),

@@ -153,7 +153,9 @@ def _figures(job: Job, folds: Folds, kind: str) -> dict[str, Any]:
     }
     spread = Spread([run], tested, event)
     for name, values, scale in (("f1", f1, F1), ("average_precision", area, SHARE)):
-        added = spread.of_figure(system, name)
-        interval = resampling.interval(values, bases[name], scale, added=added)
-        row |= interval.cells(name)
+        added, basis = spread.of_figure(system, name), bases[name]
+        df = added.degrees(resampling.variance(values), basis.n_groups)
+        row |= resampling.interval(
+            values, basis, scale, added=added.variance, df=df
+        ).cells(name)
     return row

@@ -178,15 +178,15 @@ class _Figures:
         event = judged & self.event
         bases = self.resampling.bases(flagged, event)
         scale = scales(flagged, event, self.weights)
-        return {
-            name: self.resampling.interval(
-                values.mean(axis=0),
-                bases[name],
-                scale[name],
-                added=self.spread.of_figure(system, name),
+        found = {}
+        for name, values in self.replicates[system].items():
+            figures, basis = values.mean(axis=0), bases[name]
+            added = self.spread.of_figure(system, name)
+            df = added.degrees(self.resampling.variance(figures), basis.n_groups)
+            found[name] = self.resampling.interval(
+                figures, basis, scale[name], added=added.variance, df=df
             )
-            for name, values in self.replicates[system].items()
-        }
+        return found
 
     def rows(self, slice_name: str) -> list[dict[str, Any]]:
         table = []
@@ -235,11 +235,13 @@ class _Figures:
         either = (first | second | self.event).mean(axis=0)
         basis = self.resampling.basis(either, (first != second).mean(axis=0))
         highest = max(self.replicates[s]["f1"][:, 0].mean() for s in (one, other))
+        figures, added = f1.mean(axis=0), self.spread.of_difference(one, other)
         return self.resampling.difference(
-            f1.mean(axis=0),
+            figures,
             basis,
             per_share=1.0 / F1.slope(highest),
-            added=self.spread.of_difference(one, other),
+            added=added.variance,
+            df=added.degrees(self.resampling.variance(figures), basis.n_groups),
         )
 
     def by_seed(self) -> list[dict[str, Any]]:

@@ -95,7 +95,39 @@ def ratios_by_fold(
     return Counts(*sums).weighted(factors).ratios()
 
 
-def variance_of_choice(figures: Sequence[FloatArray]) -> float:
+class Added(NamedTuple):
+    """Variance that is added to that of a figure over groups, from K folds.
+
+    Parameters
+    ----------
+    variance : float
+        0 if nothing is added.
+    df : float
+        Its degrees of freedom, K - 1.
+
+    Examples
+    --------
+    >>> from mmevent.evaluation.spread import Added
+    >>> Added(1.0, 4.0).degrees(1.0, 101.0)  # as much as over 101 groups
+    15.384615384615383
+    """
+
+    variance: float
+    df: float
+
+    def degrees(self, variance: float, n_groups: float) -> float | None:
+        """Return the degrees of freedom of the sum with a variance over groups.
+
+        Welch (1947) and Satterthwaite (1946). None if nothing is added.
+        """
+        if self.variance == 0:
+            return None
+        own = max(n_groups - 1.0, 1.0)
+        parts = variance**2 / own + self.variance**2 / self.df
+        return (variance + self.variance) ** 2 / parts
+
+
+def variance_of_choice(figures: Sequence[FloatArray]) -> Added:
     r"""Return the variance of a cross-validated figure that the choice adds.
 
     Parameters
@@ -106,8 +138,8 @@ def variance_of_choice(figures: Sequence[FloatArray]) -> float:
 
     Returns
     -------
-    float
-        0 where fewer than two folds have a figure.
+    Added
+        A variance of 0 where fewer than two folds have a figure.
 
     Notes
     -----
@@ -131,12 +163,16 @@ def variance_of_choice(figures: Sequence[FloatArray]) -> float:
     --------
     >>> import numpy as np
     >>> from mmevent.evaluation.spread import variance_of_choice
-    >>> round(variance_of_choice([np.array([0.70, 0.74, 0.72])]), 6)
-    0.000533
+    >>> added = variance_of_choice([np.array([0.70, 0.74, 0.72])])
+    >>> round(added.variance, 6), added.df
+    (0.000533, 2.0)
     """
-    per_run = [run[~np.isnan(run)] for run in figures]
-    added = [run.var(ddof=1) * (1 + 1 / len(run)) for run in per_run if len(run) > 1]
-    return float(np.mean(added)) if added else 0.0
+    per_run = [kept for run in figures if len(kept := run[~np.isnan(run)]) > 1]
+    if not per_run:
+        return Added(0.0, np.inf)
+    added = [run.var(ddof=1) * (1 + 1 / len(run)) for run in per_run]
+    # The runs have the same posts: they do not add up to more degrees of freedom.
+    return Added(float(np.mean(added)), min(map(len, per_run)) - 1.0)
 
 
 def comparable(
@@ -197,12 +233,12 @@ class Spread:
             if run.choices
         ]
 
-    def of_figure(self, system: str, figure: str) -> float:
+    def of_figure(self, system: str, figure: str) -> Added:
         """Return the variance to add to that of a system's figure."""
         found = [run[system][figure] for run in self._by_run if figure in run[system]]
         return variance_of_choice(found)
 
-    def of_difference(self, one: str, other: str) -> float:
+    def of_difference(self, one: str, other: str) -> Added:
         """Return the variance to add to that of the difference of two systems' F1."""
         found = [run[one]["f1"] - run[other]["f1"] for run in self._by_run]
         return variance_of_choice(found)

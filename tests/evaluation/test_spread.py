@@ -20,6 +20,7 @@ from mmevent.evaluation.metrics import Resampling
 from mmevent.evaluation.nested import Run
 from mmevent.evaluation.spread import (
     GIVEN_STAGE_1,
+    Added,
     Choices,
     Spread,
     comparable,
@@ -63,7 +64,15 @@ def test_variance_between_folds_and_one_more_choice(
     figures: Any, expected: float
 ) -> None:
     found = variance_of_choice([np.array(run) for run in figures])
-    assert found == pytest.approx(expected)
+    assert found.variance == pytest.approx(expected)
+
+
+def test_degrees_of_freedom_are_those_of_the_larger_part() -> None:
+    assert Added(0.0, np.inf).degrees(0.1, 50) is None
+    assert Added(1.0, 4.0).degrees(1e-9, 50) == pytest.approx(4)
+    assert Added(1e-9, 4.0).degrees(1.0, 50) == pytest.approx(49)
+    two_runs = [np.array([0.6, 0.8, 0.7]), np.array([0.6, NAN, 0.8])]
+    assert variance_of_choice(two_runs).df == 1
 
 
 @pytest.mark.parametrize("factors", [(1.0, 1.0), (0.2, 1.7)], ids=["plain", "weighted"])
@@ -109,8 +118,8 @@ def test_held_out_scores_stay_and_nothing_is_added() -> None:
     run = replace(make_run(), fold=np.zeros(N, dtype=int))
     np.testing.assert_array_equal(run.ranks("fused"), run.scores["fused"])
     spread = Spread([run], np.ones(N, dtype=bool), EVENT)
-    assert spread.of_figure("fused", "recall") == 0
-    assert spread.of_difference("fused", "text only") == 0
+    assert spread.of_figure("fused", "recall").variance == 0
+    assert spread.of_difference("fused", "text only").variance == 0
 
 
 def test_posts_that_no_fold_tests_have_no_rank() -> None:
@@ -147,12 +156,12 @@ def test_a_second_stage_alone_has_a_spread_too() -> None:
         **{STAGE_1: choices(0.2, 0.2, 0.2), BOTH: choices(0.4, 0.5, 0.6)},
     )
     spread = Spread([run], np.ones(N, dtype=bool), EVENT)
-    assert spread.of_figure(GIVEN_STAGE_1, "recall") > 0
-    assert spread.of_figure(GIVEN_STAGE_1, "average_precision") == 0
     judged = SCORE >= 0.2
     each = [recall_score(EVENT[judged], SCORE[judged] >= t) for t in (0.4, 0.5, 0.6)]
     expected = variance_of_choice([np.array(each)])
+    assert expected.variance > 0
     assert spread.of_figure(GIVEN_STAGE_1, "recall") == pytest.approx(expected)
+    assert spread.of_figure(GIVEN_STAGE_1, "average_precision").variance == 0
 
 
 def test_intervals_cover_the_detector_that_was_fitted() -> None:
@@ -174,7 +183,9 @@ def test_intervals_cover_the_detector_that_was_fitted() -> None:
         added = Spread([run], everyone, event).of_figure("fused", "recall")
         true = norm.sf(cuts[5] - 1.5)
         for with_spread in covered:
-            _, low, high = resampling.interval(recall, basis, added=added * with_spread)
+            df = added.degrees(resampling.variance(recall), n) if with_spread else None
+            extra = added.variance * with_spread
+            _, low, high = resampling.interval(recall, basis, added=extra, df=df)
             covered[with_spread] += low <= true <= high
     assert covered[False] / 120 < 0.8
     assert covered[True] / 120 > 0.92
