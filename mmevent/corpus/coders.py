@@ -13,7 +13,7 @@ import pandas as pd
 from mmevent._common import as_html, require
 from mmevent._settings import with_own_settings
 from mmevent.corpus.columns import need_columns
-from mmevent.evaluation.intervals import Basis, share_interval
+from mmevent.evaluation.intervals import Basis, share_interval, with_interval
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_keys, free_name
 from mmevent.posts.labels import check_spelling
@@ -355,4 +355,4 @@ def _as_given(keys: pd.Series, values: pd.Series) -> dict[str, Any]:
 def _with_interval(row: Any) -> str:
     if np.isnan(row.value):
         return "undefined: one label"
-    return f"{row.value:.3f} [{row.low:.2f}, {row.high:.2f}]"
+    return with_interval(row.value, row.low, row.high, digits=2)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mmevent._common import as_html
 from mmevent.evaluation.baselines import whole
+from mmevent.evaluation.intervals import with_interval
 from mmevent.exceptions import InputError
 
 _KINDS = {
@@ -273,7 +274,7 @@ def _with_interval(value: float, low: float, high: float, *, digits: int = 3) ->
         return "undefined"
     if np.isnan(low):
         return f"{value:.3f}"
-    return f"{value:.3f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return with_interval(value, low, high, digits=digits)
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -290,7 +291,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 def _readable_differences(differences: pd.DataFrame) -> pd.DataFrame:
     values = differences[["difference", "low", "high"]].to_numpy(dtype=float)
-    text = [f"{v:+.3f} [{low:+.3f}, {high:+.3f}]" for v, low, high in values]
+    text = [with_interval(*row, sign="+") for row in values]
     return pd.DataFrame({"difference": text}, index=list(differences["baseline"]))
 
 
@@ -314,7 +315,9 @@ def _readable_minus_rest(slices: pd.DataFrame) -> pd.DataFrame:
         difference = f"{name}_minus_rest"
         ends = [difference, f"{difference}_low", f"{difference}_high"]
         columns[_TITLES[name]] = [
-            "–" if np.isnan(low) else f"{value:+.3f} [{low:+.2f}, {high:+.2f}]"
+            "–"
+            if np.isnan(low)
+            else with_interval(value, low, high, digits=2, sign="+")
             for value, low, high in slices[ends].to_numpy(dtype=float)
         ]
     frame = pd.DataFrame(columns, index=_slice_names(slices))

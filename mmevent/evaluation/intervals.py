@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import betainc
+from scipy.special import betainc, betaincinv, ndtri, stdtrit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 # Weight of what is assumed, that posts of one group all agree, in groups.
 _ASSUMED = 0.5
+_MANY = 1e9  # degrees of freedom, of a normal distribution
 
 
 class Interval(NamedTuple):
@@ -35,6 +35,20 @@ class Interval(NamedTuple):
     def cells(self, name: str) -> dict[str, float]:
         """Return the value and both ends as columns of a table."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+def with_interval(
+    value: float, low: float, high: float, *, digits: int = 3, sign: str = ""
+) -> str:
+    """Return a figure with its interval, for people to read.
+
+    The ends are rounded outwards: what is shown has width, and contains the figure.
+    """
+    scale = 10.0**digits
+    least = np.floor(low * scale + 1e-6) / scale + 0.0  # no -0.0
+    most = np.ceil(high * scale - 1e-6) / scale + 0.0
+    ends = f"[{least:{sign}.{digits}f}, {most:{sign}.{digits}f}]"
+    return f"{value:{sign}.3f} {ends}"
 
 
 UNDEFINED = Interval(np.nan, np.nan, np.nan)
@@ -198,7 +212,7 @@ def difference_interval(
     group, against the groups in which the two differ.
     """
     tail = (1.0 - LEVEL) / 2.0
-    z = float(stats.norm.isf(tail))
+    z = -float(ndtri(tail))
     mixed = basis.n_groups if basis.n_mixed is None else basis.n_mixed
     squared = (z * per_share / max(basis.n_groups, 1.0)) ** 2
     spread = _inflation(basis, df, tail)
@@ -210,20 +224,28 @@ def difference_interval(
 
 def _inflation(basis: Basis, df: float | None, tail: float) -> float:
     """Return how much larger a variance counts, since it is estimated from groups."""
-    degrees = max(basis.n_groups - 1.0 if df is None else df, 1.0)
+    degrees = min(max(basis.n_groups - 1.0 if df is None else df, 1.0), _MANY)
     posts = max(basis.n_posts - 1.0, degrees)
-    ratio = stats.t.isf(tail, degrees) / stats.t.isf(tail, posts)
+    ratio = stdtrit(degrees, 1.0 - tail) / stdtrit(min(posts, _MANY), 1.0 - tail)
     return float(ratio) ** 2
 
 
 def _lower(k: float, n: float, tail: float) -> float:
     """Return the lower mid-P limit of a share of k in n, neither of them whole."""
-    rest = max(n - k, 0.0)
+    rest = n - k
     if k < 1e-9:
         return 0.0
+    if rest < 1e-9:  # all of them: half of the chance of n in n
+        return float((2.0 * tail) ** (1.0 / n))
 
     def above(p: float) -> float:
-        more = betainc(k + 1.0, rest, p) if rest > 1e-9 else 0.0
-        return float((betainc(k, rest + 1.0, p) + more) / 2.0 - tail)
+        """Half of the chances of k or more and of more than k, minus the tail."""
+        return float(betainc(k, rest + 1.0, p) + betainc(k + 1.0, rest, p)) / 2 - tail
 
-    return float(brentq(above, 0.0, 1.0 - 1e-12, xtol=1e-10))
+    # The roots of the two chances alone lie on both sides.
+    ends = betaincinv(k, rest + 1.0, tail), betaincinv(k + 1.0, rest, tail)
+    if (
+        above(ends[0]) >= 0.0 or above(ends[1]) <= 0.0
+    ):  # they are equal but for rounding
+        return float(ends[0])
+    return float(brentq(above, *ends, xtol=1e-12))

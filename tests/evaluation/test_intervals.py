@@ -17,6 +17,7 @@ from mmevent.evaluation.intervals import (
     Scale,
     difference_interval,
     share_interval,
+    with_interval,
 )
 
 shares = st.one_of(st.sampled_from([0.0, 1.0, 0.5]), st.floats(1e-6, 1 - 1e-6))
@@ -29,6 +30,22 @@ def of_posts(k: int, n: int) -> tuple[float, float]:
     p = k / n
     hits = np.arange(n) < k
     return share_interval(p, p * (1 - p) / n, Basis.of(np.ones(n), hits.astype(float)))
+
+
+@pytest.mark.parametrize(
+    ("row", "sign", "shown"),
+    [
+        ((1.0, 0.9963, 1.0), "", "1.000 [0.99, 1.00]"),
+        ((0.996, 0.9951, 0.9999), "", "0.996 [0.99, 1.00]"),
+        ((0.29, 0.29, 0.29), "", "0.290 [0.29, 0.29]"),
+        ((0.0, 0.0, 0.001), "", "0.000 [0.00, 0.01]"),
+        ((-0.1, -0.2001, -0.001), "+", "-0.100 [-0.21, +0.00]"),
+    ],
+)
+def test_the_ends_that_are_shown_are_rounded_outwards(
+    row: tuple[float, float, float], sign: str, shown: str
+) -> None:
+    assert with_interval(*row, digits=2, sign=sign) == shown
 
 
 @settings(max_examples=150, deadline=None)

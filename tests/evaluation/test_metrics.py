@@ -18,7 +18,13 @@ from sklearn.metrics import (
 )
 
 from mmevent.evaluation.intervals import LEVEL
-from mmevent.evaluation.metrics import N_RANKED, N_RESAMPLES, Resampling, Weights
+from mmevent.evaluation.metrics import (
+    N_RANKED,
+    N_RESAMPLES,
+    Resampling,
+    Weights,
+    scales,
+)
 
 NAN = float("nan")
 
@@ -261,6 +267,29 @@ def test_at_another_prevalence_posts_are_weighted() -> None:
     area = resampling.average_precision(score, EVENT, factors)
     expected = average_precision_score(EVENT, score, sample_weight=row)
     assert area[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_others", [0, 1])
+def test_a_precision_of_few_posts_is_uncertain_where_events_are_rare(
+    n_others: int,
+) -> None:
+    event = np.arange(60) < 12
+    flagged = np.arange(60) < 12 + n_others
+    weights = Weights.at(0.01, event)
+    resampling = Resampling(np.arange(60))
+    figures = resampling.ratios(flagged, event, resampling.factors(event, weights))
+    bases = resampling.bases(flagged[None], event[None])
+    scale = scales(flagged[None], event[None], weights)
+    found = {
+        name: resampling.interval(values, bases[name], scale[name])
+        for name, values in figures.items()
+    }
+    # At most 5.9% of the 48 others are flagged, if none of them is.
+    assert found["precision"].low < 0.17
+    assert found["f1"].low < found["f1"].value - 0.1
+    assert found["recall"] == (1.0, pytest.approx(0.05 ** (1 / 12)), 1.0)
+    for interval in found.values():
+        assert 0 <= interval.low <= interval.value <= interval.high <= 1
 
 
 def test_the_prevalence_is_that_of_every_resample() -> None:
