@@ -120,9 +120,7 @@ def figures(systems: Mapping[str, System], of: OutOfFold) -> dict[str, Any]:
     replicates = {
         name: {
             "F1": resampling.ratios(system.flagged, of.event)["f1"],
-            "average precision": resampling.average_precision(
-                system.score, of.event, of.fold
-            ),
+            "average precision": resampling.average_precision(system.score, of.event),
             "AUC": areas(resampling, system.score, of.event, of.fold),
         }
         for name, system in systems.items()

@@ -141,8 +141,7 @@ def _f1(run: Run, resampling: Resampling, event: Any) -> Any:
 
 
 def _area(run: Run, resampling: Resampling, event: Any) -> Any:
-    score = run.scores[whole(run.scores)]
-    return resampling.average_precision(score, event, run.fold)
+    return resampling.average_precision(run.ranks(whole(run.scores)), event)
 
 
 def _cells(interval: Any) -> list[Any]:

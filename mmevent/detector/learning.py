@@ -13,9 +13,10 @@ from mmevent._settings import with_own_settings
 from mmevent.detector.settings import Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.evaluation.baselines import whole
-from mmevent.evaluation.intervals import F1
+from mmevent.evaluation.intervals import F1, SHARE
 from mmevent.evaluation.metrics import Resampling
 from mmevent.evaluation.nested import estimate
+from mmevent.evaluation.spread import Spread
 from mmevent.exceptions import InputError
 from mmevent.posts.alignment import aligned
 from mmevent.rule.policies import check_corpus_size
@@ -140,16 +141,21 @@ def _figures(job: Job, folds: Folds, kind: str) -> dict[str, Any]:
     assert run is not None
     system, tested = whole(run.scores), run.fold >= 0
     resampling = Resampling(labels.group[tested])
-    event, score = labels.event[tested], run.scores[system][tested]
+    event, score = labels.event[tested], run.ranks(system)[tested]
     flagged = run.flagged(system)[tested]
     bases = resampling.bases(flagged[None], event[None])
     f1 = resampling.ratios(flagged, event)["f1"]
-    area = resampling.average_precision(score, event, run.fold[tested])
+    area = resampling.average_precision(score, event)
     parts = [task.train for task in folds.outer]
     row: dict[str, Any] = {
         "n_posts": float(np.mean([len(part) for part in parts])),
         "n_events": float(np.mean([labels.event[part].sum() for part in parts])),
     }
-    row |= resampling.interval(f1, bases["f1"], F1).cells("f1")
-    area_basis = bases["average_precision"]
-    return row | resampling.interval(area, area_basis).cells("average_precision")
+    spread = Spread([run], tested, event)
+    for name, values, scale in (("f1", f1, F1), ("average_precision", area, SHARE)):
+        added, basis = spread.of_figure(system, name), bases[name]
+        df = added.degrees(resampling.variance(values), basis.n_groups)
+        row |= resampling.interval(
+            values, basis, scale, added=added.variance, df=df
+        ).cells(name)
+    return row

@@ -14,6 +14,7 @@ from mmevent.evaluation.intervals import F1, Interval
 from mmevent.evaluation.metrics import Resampling, Weights, scales
 from mmevent.evaluation.nested import CROSS_FITTED, Run
 from mmevent.evaluation.slices import Slices, slice_figures, worse_served
+from mmevent.evaluation.spread import GIVEN_STAGE_1, Spread
 from mmevent.exceptions import InputError
 from mmevent.rule.cuts import has_both
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.intp]
 
 _N_BINS = 10
-_SECOND = "stage 2 given stage 1"
 _FIGURES = ("f1", "precision", "recall", "average_precision")
 
 
@@ -143,7 +143,8 @@ class _Figures:
         self.systems = list(runs[0].scores)
         self.replicates = {name: self._replicates(name) for name in self.systems}
         if BOTH in self.systems:
-            self.replicates[_SECOND] = self._given_stage_1()
+            self.replicates[GIVEN_STAGE_1] = self._given_stage_1()
+        self.spread = Spread(runs, rows, self.event, self.factors)
 
     def _replicates(self, system: str) -> dict[str, NDArray[np.float64]]:
         """Return each figure for each run: the sample, then its resamples."""
@@ -153,10 +154,7 @@ class _Figures:
                 run.flagged(system)[self.chosen], self.event, self.factors
             )
             figures["average_precision"] = self.resampling.average_precision(
-                run.scores[system][self.chosen],
-                self.event,
-                run.fold[self.chosen],
-                self.factors,
+                run.ranks(system)[self.chosen], self.event, self.factors
             )
             per_run.append(figures)
             self.progress()
@@ -180,12 +178,15 @@ class _Figures:
         event = judged & self.event
         bases = self.resampling.bases(flagged, event)
         scale = scales(flagged, event, self.weights)
-        return {
-            name: self.resampling.interval(
-                values.mean(axis=0), bases[name], scale[name]
+        found = {}
+        for name, values in self.replicates[system].items():
+            figures, basis = values.mean(axis=0), bases[name]
+            added = self.spread.of_figure(system, name)
+            df = added.degrees(self.resampling.variance(figures), basis.n_groups)
+            found[name] = self.resampling.interval(
+                figures, basis, scale[name], added=added.variance, df=df
             )
-            for name, values in self.replicates[system].items()
-        }
+        return found
 
     def rows(self, slice_name: str) -> list[dict[str, Any]]:
         table = []
@@ -213,7 +214,7 @@ class _Figures:
     def _judged(self, system: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return what each run judges, and what of it it flags: (n_runs, n_posts)."""
         judged = np.ones((len(self.runs), len(self.event)), dtype=bool)
-        if system == _SECOND:
+        if system == GIVEN_STAGE_1:
             judged, system = self._flagged(STAGE_1), BOTH
         return judged, judged & self._flagged(system)
 
@@ -234,8 +235,13 @@ class _Figures:
         either = (first | second | self.event).mean(axis=0)
         basis = self.resampling.basis(either, (first != second).mean(axis=0))
         highest = max(self.replicates[s]["f1"][:, 0].mean() for s in (one, other))
+        figures, added = f1.mean(axis=0), self.spread.of_difference(one, other)
         return self.resampling.difference(
-            f1.mean(axis=0), basis, per_share=1.0 / F1.slope(highest)
+            figures,
+            basis,
+            per_share=1.0 / F1.slope(highest),
+            added=added.variance,
+            df=added.degrees(self.resampling.variance(figures), basis.n_groups),
         )
 
     def by_seed(self) -> list[dict[str, Any]]:

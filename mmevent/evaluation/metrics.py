@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Factors = tuple[FloatArray | float, FloatArray | float]
 
 N_RESAMPLES = 2000
+N_RANKED = 400  # of them, for average precision, which sorts in each
 SMALL = 30
 
 
@@ -110,11 +112,9 @@ class Resampling:
         self.n_groups = int(self.group.max()) + 1
         self.small = self.n_groups < SMALL
         if self.small:
-            counts = 1.0 - np.eye(self.n_groups)
+            counts: NDArray[Any] = 1.0 - np.eye(self.n_groups)
         else:
-            shares = np.full(self.n_groups, 1 / self.n_groups)
-            rng = np.random.default_rng(0)
-            counts = rng.multinomial(self.n_groups, shares, N_RESAMPLES).astype(float)
+            counts = _resampled(self.n_groups)
         # The first row is the sample itself.
         ones = np.ones((1, self.n_groups))
         self.counts = np.vstack([ones, counts]).astype(np.float32)
@@ -281,34 +281,23 @@ class Resampling:
         self,
         score: FloatArray,
         event: NDArray[np.bool_],
-        fold: IntArray,
         factors: Factors = (1.0, 1.0),
     ) -> FloatArray:
-        """Return average precision within folds, averaged over folds with an event."""
-        folds = [np.flatnonzero(fold == k) for k in np.unique(fold)]
-        one, other = (np.broadcast_to(f, len(self.counts)) for f in factors)
-        per_fold = [
-            self._average_precision(score, event, rows, (one, other)) for rows in folds
-        ]
-        figures = np.vstack(per_fold)
-        defined = ~np.isnan(figures)
-        return _divide(np.where(defined, figures, 0.0).sum(axis=0), defined.sum(axis=0))
+        """Return average precision of the sample, then of up to 400 resamples.
 
-    def _average_precision(
-        self,
-        score: FloatArray,
-        event: NDArray[np.bool_],
-        rows: IntArray,
-        factors: tuple[FloatArray, FloatArray],
-    ) -> FloatArray:
-        order = rows[np.argsort(-score[rows], kind="stable")]
+        Scores must be comparable, see `mmevent.evaluation.spread.comparable`.
+        """
+        order = np.argsort(-score, kind="stable")
         last = np.flatnonzero(np.diff(score[order], append=-np.inf))
-        result = np.empty(len(self.counts))
+        counts = self.counts[: N_RANKED + 1]
+        one, other = (np.broadcast_to(f, len(self.counts)) for f in factors)
+        one, other = one[: len(counts)], other[: len(counts)]
+        result = np.empty(len(counts))
         step = max(1, 4_000_000 // len(order))
-        for start in range(0, len(self.counts), step):
+        for start in range(0, len(counts), step):
             chosen = slice(start, start + step)
-            of_event, of_other = (factor[chosen, None] for factor in factors)
-            weight = self.counts[chosen][:, self.group[order]]
+            of_event, of_other = one[chosen][:, None], other[chosen][:, None]
+            weight = counts[chosen][:, self.group[order]]
             flagged = np.cumsum(weight, axis=1, dtype=np.float64)[:, last]
             true = np.cumsum(weight * event[order], axis=1, dtype=np.float64)[:, last]
             flagged = true * of_event + (flagged - true) * of_other
@@ -317,6 +306,15 @@ class Resampling:
             area = (gained * _divide(true, flagged, empty=0.0)).sum(axis=1)
             result[chosen] = _divide(area, true[:, -1])
         return result
+
+
+@lru_cache(maxsize=4)  # drawing takes longer than all that is done with them
+def _resampled(n_groups: int) -> NDArray[np.uint8]:
+    """Return how often each resample has each group."""
+    rng, shares = np.random.default_rng(0), np.full(n_groups, 1 / n_groups)
+    counts = rng.multinomial(n_groups, shares, N_RESAMPLES).astype(np.uint8)
+    counts.setflags(write=False)
+    return counts
 
 
 def _divide(a: FloatArray, b: FloatArray, *, empty: float = np.nan) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from mmevent.evaluation.baselines import (
     whole,
 )
 from mmevent.evaluation.folds import Folds, Task, fold_numbers
+from mmevent.evaluation.spread import Choices, comparable
 from mmevent.exceptions import InputError
 from mmevent.posts.labels import Labels
 from mmevent.posts.prepared import TEXT, Material
@@ -79,6 +80,9 @@ class Run:
         What each fold chose for the fused rule.
     probability : ndarray of shape (n_posts,) or None
         The whole's calibrated probability, if it has one.
+    choices : dict of str to Choices
+        By system: what each fold's parameters say of all posts. Empty for held-out
+        posts.
     """
 
     seed: int | None
@@ -87,18 +91,38 @@ class Run:
     thresholds: dict[str, FloatArray]
     parameters: list[dict[str, Any]]
     probability: FloatArray | None = None
+    choices: dict[str, Choices] = field(default_factory=dict)
 
     def without(self, *systems: str) -> Run:
         """Return the same without some systems."""
-        scores, thresholds = (
-            {name: values for name, values in table.items() if name not in systems}
-            for table in (self.scores, self.thresholds)
+
+        def kept(table: dict[str, Any]) -> dict[str, Any]:
+            return {name: of for name, of in table.items() if name not in systems}
+
+        return replace(
+            self,
+            scores=kept(self.scores),
+            thresholds=kept(self.thresholds),
+            choices=kept(self.choices),
         )
-        return replace(self, scores=scores, thresholds=thresholds)
 
     def flagged(self, system: str) -> NDArray[np.bool_]:
         """Return which posts' score reaches the threshold of their fold."""
         return self.scores[system] >= self.thresholds[system]
+
+    def ranks(self, system: str) -> FloatArray:
+        """Return scores that can be ranked across folds; NaN where none tests a post.
+
+        See `mmevent.evaluation.spread.comparable`.
+        """
+        tested, ranks = self.fold >= 0, np.full(len(self.fold), np.nan)
+        choices = self.choices.get(system)
+        ranks[tested] = comparable(
+            self.scores[system][tested],
+            self.fold[tested],
+            None if choices is None else choices.take(tested),
+        )
+        return ranks
 
 
 def estimate(
@@ -214,13 +238,17 @@ class _Collector:
         self.fold = fold.copy()
         self.scores: dict[str, FloatArray] = {}
         self.thresholds: dict[str, FloatArray] = {}
+        self.choices: dict[str, dict[int, tuple[FloatArray, float]]] = {}
         self.parameters: list[dict[str, Any]] = []
         self.probability = np.full(len(fold), np.nan)
 
     def add(
         self, k: int, chosen_on: Evidence, rows: IntArray, task: Task, tested: Evidence
     ) -> None:
-        """Tune all systems on some rows, and score the posts that fold k tests."""
+        """Tune all systems on some rows, and score the posts that fold k tests.
+
+        `tested` has the out-of-fold probabilities of all posts.
+        """
         event = self.job.labels.event[rows]
         if not has_both(event):
             # The first block in time has no earlier posts to tune on.
@@ -244,7 +272,7 @@ class _Collector:
             }
         )
         for name, system in systems.items():
-            self._score(name, system, unseen, task.test)
+            self._score(k, name, system, tested, task.test)
         if job.calibration is not None:
             rule = systems[whole(systems)].rule
             assert rule is not None
@@ -256,15 +284,14 @@ class _Collector:
             )
 
     def _score(
-        self, name: str, system: System, evidence: Evidence, rows: IntArray
+        self, k: int, name: str, system: System, evidence: Evidence, rows: IntArray
     ) -> None:
         for table in (self.scores, self.thresholds):
             table.setdefault(name, np.full(len(self.fold), np.nan))
-        self.scores[name][rows] = score = system.score(evidence)
-        job = self.job
-        self.thresholds[name][rows] = threshold_on(
-            system, score, job.policy, job.corpus_size
-        )
+        score, job = system.score(evidence), self.job
+        threshold = threshold_on(system, score[rows], job.policy, job.corpus_size)
+        self.scores[name][rows], self.thresholds[name][rows] = score[rows], threshold
+        self.choices.setdefault(name, {})[k] = score, threshold
 
     def finish(self) -> Run:
         """Return the run; a system that a fold could not tune flags nothing there."""
@@ -277,6 +304,7 @@ class _Collector:
         for name, scores in self.scores.items():
             untuned = np.isnan(scores) & (self.fold >= 0)
             scores[untuned], self.thresholds[name][untuned] = 0.0, FLAG_ALL
+        folds, nothing = np.unique(self.fold[self.fold >= 0]), np.zeros(len(self.fold))
         return Run(
             self.folds.seed,
             self.fold,
@@ -284,6 +312,10 @@ class _Collector:
             self.thresholds,
             self.parameters,
             None if self.job.calibration is None else self.probability,
+            {
+                name: Choices.of([each.get(k, (nothing, FLAG_ALL)) for k in folds])
+                for name, each in self.choices.items()
+            },
         )
 
 

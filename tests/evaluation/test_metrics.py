@@ -18,7 +18,13 @@ from sklearn.metrics import (
 )
 
 from mmevent.evaluation.intervals import LEVEL
-from mmevent.evaluation.metrics import N_RESAMPLES, Resampling, Weights, scales
+from mmevent.evaluation.metrics import (
+    N_RANKED,
+    N_RESAMPLES,
+    Resampling,
+    Weights,
+    scales,
+)
 
 NAN = float("nan")
 
@@ -64,33 +70,14 @@ def test_the_sample_itself_is_as_scikit_learn_says(
     assert figures["f1"][0] == pytest.approx(f1_score(event, flagged))
     assert figures["precision"][0] == pytest.approx(precision_score(event, flagged))
     assert figures["recall"][0] == pytest.approx(recall_score(event, flagged))
-    one_fold = np.zeros(len(score), dtype=np.intp)
-    ap = resampling.average_precision(score, event, one_fold)
+    ap = resampling.average_precision(score, event)
     assert ap[0] == pytest.approx(average_precision_score(event, score))
 
 
-def test_average_precision_is_that_of_each_fold_averaged() -> None:
-    s = sample(90, 90)
-    # A fold whose scores are all lower: together, its order would spoil the others'.
-    score = np.where(s.fold == 2, s.score / 10, s.score)
-    resampling = Resampling(s.group)
-    ap = resampling.average_precision(score, s.event, s.fold)[0]
-    each = [
-        average_precision_score(s.event[s.fold == k], score[s.fold == k])
-        for k in range(3)
-    ]
-    assert ap == pytest.approx(np.mean(each))
-    assert ap != pytest.approx(average_precision_score(s.event, score))
-
-
-def test_a_fold_without_events_has_no_average_precision() -> None:
-    event = np.array([True, False, False, False])
-    fold = np.array([0, 0, 1, 1])
-    resampling = Resampling(np.arange(4))
+def test_without_events_there_is_no_average_precision() -> None:
     score = np.array([0.2, 0.9, 0.5, 0.4])
-    assert resampling.average_precision(score, event, fold)[0] == 0.5
-    none = resampling.average_precision(score, np.zeros(4, dtype=bool), fold)
-    assert np.isnan(none[0])
+    none = Resampling(np.arange(4)).average_precision(score, np.zeros(4, dtype=bool))
+    assert np.isnan(none).all()
 
 
 def test_precision_is_undefined_where_nothing_is_flagged() -> None:
@@ -114,19 +101,17 @@ def test_each_resample_is_that_of_repeated_rows() -> None:
     resampling = Resampling(s.group)
     assert resampling.counts.shape == (1 + N_RESAMPLES, 40)
     ratios = resampling.ratios(s.flagged, s.event)
-    ap = resampling.average_precision(s.score, s.event, s.fold)
+    ap = resampling.average_precision(s.score, s.event)
     for i in (0, 1, 2, 777, N_RESAMPLES):
         times = resampling.counts[i].astype(int)[s.group]
         rows = np.repeat(np.arange(70), times)
         event, flagged = s.event[rows], s.flagged[rows]
         assert ratios["f1"][i] == pytest.approx(f1_score(event, flagged))
         assert ratios["recall"][i] == pytest.approx(recall_score(event, flagged))
-        each = [
-            average_precision_score(event[fold], s.score[rows][fold])
-            for fold in (s.fold[rows] == k for k in range(3))
-            if event[fold].any()
-        ]
-        assert ap[i] == pytest.approx(np.mean(each))
+        if i <= N_RANKED:
+            expected = average_precision_score(event, s.score[rows])
+            assert ap[i] == pytest.approx(expected)
+    assert len(ap) == 1 + N_RANKED
 
 
 def test_resamples_draw_whole_groups_with_replacement() -> None:
@@ -279,7 +264,7 @@ def test_at_another_prevalence_posts_are_weighted() -> None:
         expected = score(EVENT, FLAGGED, sample_weight=row)
         assert found[name][0] == pytest.approx(expected)
     score = np.round(RNG.random(N) + EVENT, 1)
-    area = resampling.average_precision(score, EVENT, np.zeros(N, dtype=int), factors)
+    area = resampling.average_precision(score, EVENT, factors)
     expected = average_precision_score(EVENT, score, sample_weight=row)
     assert area[0] == pytest.approx(expected)
 

@@ -128,6 +128,21 @@ def test_nested_labels_of_test_posts_move_nothing_of_their_fold(
     assert any(parameters(before)[k] != parameters(after)[k] for k in others)
 
 
+@pytest.mark.parametrize("kind", [NESTED, CROSS_FITTED])
+def test_each_fold_says_of_all_posts_what_it_says_of_its_own(
+    case: Case, kind: str
+) -> None:
+    run = case.run(kind)
+    assert run.choices.keys() == run.scores.keys()
+    for name, choices in run.choices.items():
+        assert choices.score.shape == (3, N_POSTS)
+        own = choices.score[FOLD, np.arange(N_POSTS)]
+        np.testing.assert_allclose(own, run.scores[name], rtol=1e-12)
+        np.testing.assert_array_equal(choices.threshold[FOLD], run.thresholds[name])
+        own_flags = choices.flagged()[FOLD, np.arange(N_POSTS)]
+        np.testing.assert_array_equal(own_flags, run.flagged(name))
+
+
 def test_nested_test_posts_move_nothing_of_their_fold_but_themselves(
     case: Case,
 ) -> None:
