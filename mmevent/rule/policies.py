@@ -74,8 +74,9 @@ def choose_threshold(
         Whether F1, F-beta and costs are computed from the smoothed ROC curve, see
         :class:`mmevent.rule.Search`, or from the posts themselves.
     groups : array-like of shape (n_posts,) or None, default=None
-        Groups of posts. A precision or a recall counts one post of each group, since
-        posts of one group are not independent evidence.
+        Groups of posts. A precision or a recall is tested on sums over groups, since
+        posts of one group are not independent evidence. None, or a missing value, for
+        a post that belongs to no group.
 
     Returns
     -------
@@ -89,7 +90,7 @@ def choose_threshold(
         finite, or a label is not 0 or 1.
     PolicyError
         If these posts do not show that the precision or the recall can be reached; the
-        message says which one can.
+        message says which one can, and how many groups like these would do.
 
     See Also
     --------
@@ -97,30 +98,35 @@ def choose_threshold(
 
     Notes
     -----
-    Both count one post of each group: the one with the middle score.
+    Both are about a random post of the corpus, not about a random group: a group with
+    twenty flagged posts counts twenty times. The posts must be drawn as the corpus is,
+    by whole groups or one by one.
 
     ``"precision>=P"`` tests thresholds from the highest to the lowest, each of which
-    flags a tenth more groups than the one before. It takes the lowest threshold at
-    which a binomial test rejects that the precision is below P. The fallback procedure
-    (Wiens 2003) keeps the error over all these tests at 5%: a test that rejects passes
-    its level on to the next one. Most of the 5% is spent at the first threshold, which
-    flags just enough groups for a rejection; the rest is divided among thresholds at
-    which the number of groups has doubled. If the precision over all posts is below P
-    at that threshold, a higher one of the accepted thresholds is taken. This is
-    learn-then-test (Angelopoulos et al. 2021, section 2). The confidence is exact if
-    the scores do not depend on the labels. On out-of-fold scores, whose rule was chosen
-    on the labels, it is approximate.
+    flags a tenth more posts than the one before. It takes the lowest threshold at which
+    a test rejects that the precision is below P. The fallback procedure (Wiens 2003)
+    keeps the error over all these tests at 5%: a test that rejects passes its level on
+    to the next one. Most of the 5% is spent at the first threshold, which flags just
+    enough groups for a rejection; the rest is divided among thresholds at which the
+    number of posts has doubled. This is learn-then-test (Angelopoulos et al. 2021,
+    section 2).
 
-    ``"recall>=R"`` takes the largest threshold at which a binomial test rejects that
-    the recall is below R. Recall can only fall as the threshold rises, so that one test
-    is enough. If the recall over all posts is below R at that threshold, because large
-    groups have low scores, the largest threshold at which it is not is taken.
+    ``"recall>=R"`` takes the largest threshold at which a test rejects that the recall
+    is below R. Recall can only fall as the threshold rises, so that one test is enough.
+
+    Without groups the test is the exact binomial one. With groups it is the binomial
+    test's generalisation to sums (Gaffke 2005), which is not proven to hold for every
+    corpus; in simulations it did (``benchmarks/policies.py``). Neither can know of
+    groups unlike all those that were labelled. On out-of-fold scores, whose rule was
+    chosen on the labels, both are approximate.
 
     References
     ----------
     Angelopoulos, Bates, Candès, Jordan and Lei (2021), "Learn then Test: Calibrating
-    Predictive Algorithms to Achieve Risk Control", arXiv:2110.01052. Wiens (2003), "A
-    Fixed Sequence Bonferroni Procedure for Testing Multiple Endpoints", Pharmaceutical
+    Predictive Algorithms to Achieve Risk Control", arXiv:2110.01052. Gaffke (2005),
+    "Three Test Statistics for a Nonparametric One-Sided Hypothesis on the Mean of a
+    Nonnegative Variable", Mathematical Methods of Statistics 14. Wiens (2003), "A Fixed
+    Sequence Bonferroni Procedure for Testing Multiple Endpoints", Pharmaceutical
     Statistics 2.
 
     Examples

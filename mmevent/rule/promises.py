@@ -7,8 +7,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import betainc
+from scipy.special import betainc, expit
 
 from mmevent.exceptions import PolicyError
 from mmevent.rule.cuts import Ranking
@@ -27,6 +26,11 @@ _LEVEL = 1.0 - CONFIDENCE
 _GROWTH = 1.1  # of the number of flagged posts between two tested thresholds
 _MOST_TIMES = 1000  # as many groups as there are: more are not worth naming
 _ROUNDING = 1.0 + 1e-9
+_LINES = expit(np.linspace(-8.0, 8.0, 33))  # where to look for the saddle point
+_T = np.linspace(0.0, 6.0, 41)  # the trapezoidal rule, in steps of the sinh
+_SINH = np.sinh(_T)
+_WEIGHTS = np.cosh(_T) * _T[1] / np.pi
+_WEIGHTS[0] /= 2.0
 
 
 class Tally(NamedTuple):
@@ -137,25 +141,20 @@ def _extra_deficit(tally: Tally, target: float) -> float:
 def _chance_of_loss(x: FloatArray, n: FloatArray) -> float:
     """Return P(sum of x_j G_j <= 0) for Gamma numbers of shapes n_j; 1 if about even.
 
-    The moment generating function exp(K(s)) is inverted along the vertical line through
-    the saddle point of exp(K(s)) / s (Daniels 1987, "Tail Probability Approximations",
+    The moment generating function exp(K(s)) is inverted along a vertical line near the
+    saddle point of exp(K(s)) / s (Daniels 1987, "Tail Probability Approximations",
     International Statistical Review 55, section 2), where a sum over few points is
-    precise to many digits.
+    precise to many digits. One of the x_j must be below 0.
     """
-    x = x / np.abs(x).max()
+    x = x / -x.min()
     if n @ x <= 0:
         return 1.0
-
-    def slope(s: float) -> float:
-        return float(n @ (x / (1.0 - s * x))) - 1.0 / s
-
-    saddle = brentq(slope, (1.0 - 1e-12) / x.min(), -1e-12)
-    width = 2.0 / math.sqrt(n @ (x / (1.0 - saddle * x)) ** 2 + saddle**-2)
-    t = np.linspace(0.0, 7.0, 71)
-    s = saddle + 1j * width * np.sinh(t)
+    size = np.log(1.0 - np.multiply.outer(-_LINES, x)) @ n + np.log(_LINES)
+    line = -_LINES[np.argmax(size)]
+    width = 2.0 / math.sqrt(n @ (x / (1.0 - line * x)) ** 2 + line**-2)
+    s = line + 1j * width * _SINH
     value = np.exp(-np.log(1.0 - np.multiply.outer(s, x)) @ n) / -s
-    steps = value.real * width * np.cosh(t) * t[1] / np.pi
-    return float(np.clip(steps.sum() - steps[0] / 2.0, 0.0, 1.0))
+    return float(np.clip(value.real @ _WEIGHTS * width, 0.0, 1.0))
 
 
 class Evidence(NamedTuple):
@@ -333,7 +332,7 @@ def _enough(kind: str, target: float, posts: Evidence, n_groups: int) -> int | N
     if kind == "recall":
         tallies = [posts.events(last)]
     else:
-        tallies = [posts.flagged(cut) for cut in _growing(side.flagged, 1)]
+        tallies = [posts.flagged(cut) for cut in _growing(side.flagged, 1)[::4]]
     most = n_groups * _MOST_TIMES
 
     def shows(n: int, tally: Tally) -> bool:
