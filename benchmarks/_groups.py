@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from mmevent.exceptions import PolicyError
+from mmevent.rule import promises
 from mmevent.rule.fusion import Evidence
-from mmevent.rule.policies import choose_threshold
 from mmevent.rule.search import Search, tune_rule
 
 PREVALENCE, SHARE_IMAGES, FEATURES, FOLDS = 0.3, 0.5, 5, 5
@@ -144,13 +143,14 @@ def simulate(
     for seed in range(runs):
         posts = draw(setting, n_groups, np.random.default_rng(seed))
         score, everyone = WAYS[way](posts, corpus, setting, seed)
+        labelled = promises.Evidence.of(score, posts.y, posts.group)
         for policy in policies:
-            try:
-                cut = choose_threshold(policy, score, posts.y, groups=posts.group)
-            except PolicyError:
+            kind, target = policy.split(">=")
+            cut = promises.assured_cut(kind, float(target), labelled)
+            if cut is None:
                 continue
-            flagged = everyone >= cut
-            of = flagged if policy.startswith("precision") else corpus.y
+            flagged = everyone >= labelled.side.threshold(cut)
+            of = flagged if kind == "precision" else corpus.y
             reached[policy].append(float((flagged & corpus.y).sum() / of.sum()))
     rows = []
     for policy in policies:

@@ -13,8 +13,6 @@ from mmevent.exceptions import PolicyError
 from mmevent.rule.cuts import Ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
@@ -209,11 +207,16 @@ def assured_threshold(
         groups like these would do.
     """
     posts = Evidence.of(score, event, group)
-    find = _recalling_cut if kind == "recall" else _precise_cut
-    cut = find(posts, target)
+    cut = assured_cut(kind, target, posts)
     if cut is None:
-        raise PolicyError(_why_not(kind, target, posts, find))
+        raise PolicyError(_why_not(kind, target, posts))
     return posts.side.threshold(cut)
+
+
+def assured_cut(kind: str, target: float, posts: Evidence) -> int | None:
+    """Return the cut that assures a precision or a recall; None if there is none."""
+    find = _recalling_cut if kind == "recall" else _precise_cut
+    return find(posts, target)
 
 
 def _precise_cut(posts: Evidence, target: float) -> int | None:
@@ -285,12 +288,7 @@ def _recalling_cut(posts: Evidence, target: float) -> int | None:
     return cuts[place] if place < len(cuts) else None
 
 
-def _why_not(
-    kind: str,
-    target: float,
-    posts: Evidence,
-    find: Callable[[Evidence, float], int | None],
-) -> str:
+def _why_not(kind: str, target: float, posts: Evidence) -> str:
     """Say which share these posts assure, and how many groups like these would do."""
     of_events = kind == "recall"
     rows = posts.group[posts.event] if of_events else posts.group
@@ -304,11 +302,13 @@ def _why_not(
     sure = f"with {CONFIDENCE:.0%} confidence"
     # A lower share is nearly always easier to show, so that halving finds the highest.
     percents = range(1, math.ceil(target * 100 - 1e-9))[::-1]
-    place = bisect_left(percents, True, key=lambda p: find(posts, p / 100) is not None)
+    place = bisect_left(
+        percents, True, key=lambda p: assured_cut(kind, p / 100, posts) is not None
+    )
     if place == len(percents):
         return f"{said} {kind} at all {sure}. Code more posts, or use another policy."
     lower = percents[place] / 100
-    cut = find(posts, lower) or 0
+    cut = assured_cut(kind, lower, posts) or 0
     other = posts.flagged(cut) if of_events else posts.events(cut)
     enough = _enough(kind, target, posts, len(sizes))
     return (
