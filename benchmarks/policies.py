@@ -160,9 +160,9 @@ def single_posts(runs: int) -> dict[str, Any]:
     }
 
 
-def grouped_posts(n_groups: int, runs: int) -> dict[str, Any]:
+def grouped_posts(n_groups: int, runs: int, jobs: int) -> dict[str, Any]:
     """Give the result for posts that come in groups."""
-    table = grouped_table(n_groups, runs)
+    table = grouped_table(n_groups, runs, jobs)
     worst = max(row[5] for row in table["rows"])
     return {
         "title": "Policies on posts that come in groups",
@@ -191,10 +191,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--groups", type=int, metavar="N", help="posts in N groups")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, with --groups")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     if arguments.groups:
-        found = grouped_posts(arguments.groups, arguments.runs)
+        found = grouped_posts(arguments.groups, arguments.runs, arguments.jobs)
     else:
         found = single_posts(arguments.runs)
     header = result_header(seed=0)
