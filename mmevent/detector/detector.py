@@ -369,8 +369,8 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
             out-of-fold scores of the fit.
         holdout : tuple of (posts, y) or None, default=None
             Labelled posts to apply it to instead, with a column `group` if some belong
-            together. The fit must not have seen them; then the confidence of a
-            precision or a recall is exact.
+            together. The fit must not have seen them. The confidence of a precision or
+            a recall is then exact where no posts belong together.
 
         Returns
         -------
@@ -381,7 +381,8 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         Raises
         ------
         InputError
-            If the policy is not known, or held-out posts were seen in training.
+            If the policy is not known, or held-out posts were seen in training, or all
+            have the same label.
         PolicyError
             If the posts do not show that the precision or the recall can be reached;
             nothing is changed then.

@@ -31,6 +31,7 @@ from mmevent.exceptions import InputError
 from mmevent.posts.alignment import aligned
 from mmevent.posts.labels import Labels, check_groups, check_known_labels, check_some
 from mmevent.rule.calibration import cases_of
+from mmevent.rule.cuts import has_both
 from mmevent.rule.fusion import Evidence
 from mmevent.rule.policies import budget_of, check_corpus_size, choose_threshold
 
@@ -346,6 +347,12 @@ def held_out_scores(
     prepared = reading.read(posts, fitted.needed())
     check_some(len(prepared), "choose a policy")
     event = check_known_labels(y, len(prepared), fitted.classes, fitted.pos_label)
+    if not has_both(event):
+        raise InputError(
+            f"the held-out posts have one class only: expected events and other posts "
+            f"to choose a policy on, got {int(event.sum())} events among {len(event)} "
+            f"posts. Hold out posts of both classes, drawn as the corpus is."
+        )
     fitted.check_images([prepared])
     with shared_memo():
         prepared = fitted.examine(prepared, verbose=reading.verbose)

@@ -186,6 +186,13 @@ class Ranking:
         """Greatest score that is not flagged at `cut`; 0 if all are flagged."""
         return np.append(self.values, 0.0)[cut]
 
+    def threshold(self, cut: int) -> float:
+        """Return a threshold that flags the same posts as a cut."""
+        edge, below = float(self.edge(cut)), float(self.below(cut))
+        if np.isinf(edge):
+            return math.nextafter(below, math.inf)
+        return FLAG_ALL if below == 0 and not self.has_rest else midway(below, edge)
+
 
 def best_cuts(
     text: Ranking, image: Ranking, positives: int, bounds: tuple[float, float]

@@ -5,25 +5,22 @@ A policy is written as text, a number or a table of costs, see :func:`choose_thr
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy.stats import binom
 
 from mmevent._common import as_whole
-from mmevent.exceptions import InputError, PolicyError
+from mmevent.exceptions import InputError
 from mmevent.posts.duplicates import connected_groups
 from mmevent.rule.cuts import (
     FLAG_ALL,
     TIE,
     Ranking,
     as_scores,
-    midway,
-    recalling,
     scores_and_events,
 )
+from mmevent.rule.promises import assured_threshold
 from mmevent.rule.smoothing import BEST_THRESHOLD, smoothed
 
 if TYPE_CHECKING:
@@ -37,8 +34,6 @@ __all__ = ["Policy", "budget_threshold", "check_policy", "choose_threshold"]
 
 Policy: TypeAlias = "str | float | Sequence[Sequence[float]]"
 
-CONFIDENCE = 0.95
-_GROWTH = 1.1  # of the number of flagged groups between two tested thresholds
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _GRAMMAR = {
     "fbeta": re.compile(rf"fbeta={_NUMBER}"),
@@ -79,8 +74,9 @@ def choose_threshold(
         Whether F1, F-beta and costs are computed from the smoothed ROC curve, see
         :class:`mmevent.rule.Search`, or from the posts themselves.
     groups : array-like of shape (n_posts,) or None, default=None
-        Groups of posts. A precision or a recall counts one post of each group, since
-        posts of one group are not independent evidence.
+        Groups of posts. A precision or a recall is tested on sums over groups, since
+        posts of one group are not independent evidence. None, or a missing value, for
+        a post that belongs to no group.
 
     Returns
     -------
@@ -94,7 +90,7 @@ def choose_threshold(
         finite, or a label is not 0 or 1.
     PolicyError
         If these posts do not show that the precision or the recall can be reached; the
-        message says which one can.
+        message says which one can, and how many groups like these would do.
 
     See Also
     --------
@@ -102,30 +98,35 @@ def choose_threshold(
 
     Notes
     -----
-    Both count one post of each group: the one with the middle score.
+    Both are about a random post of the corpus, not about a random group: a group with
+    twenty flagged posts counts twenty times. The posts must be drawn as the corpus is,
+    by whole groups or one by one.
 
     ``"precision>=P"`` tests thresholds from the highest to the lowest, each of which
-    flags a tenth more groups than the one before. It takes the lowest threshold at
-    which a binomial test rejects that the precision is below P. The fallback procedure
-    (Wiens 2003) keeps the error over all these tests at 5%: a test that rejects passes
-    its level on to the next one. Most of the 5% is spent at the first threshold, which
-    flags just enough groups for a rejection; the rest is divided among thresholds at
-    which the number of groups has doubled. If the precision over all posts is below P
-    at that threshold, a higher one of the accepted thresholds is taken. This is
-    learn-then-test (Angelopoulos et al. 2021, section 2). The confidence is exact if
-    the scores do not depend on the labels. On out-of-fold scores, whose rule was chosen
-    on the labels, it is approximate.
+    flags a tenth more posts than the one before. It takes the lowest threshold at which
+    a test rejects that the precision is below P. The fallback procedure (Wiens 2003)
+    keeps the error over all these tests at 5%: a test that rejects passes its level on
+    to the next one. Most of the 5% is spent at the first threshold, which flags just
+    enough groups for a rejection; the rest is divided among thresholds at which the
+    number of posts has doubled. This is learn-then-test (Angelopoulos et al. 2021,
+    section 2).
 
-    ``"recall>=R"`` takes the largest threshold at which a binomial test rejects that
-    the recall is below R. Recall can only fall as the threshold rises, so that one test
-    is enough. If the recall over all posts is below R at that threshold, because large
-    groups have low scores, the largest threshold at which it is not is taken.
+    ``"recall>=R"`` takes the largest threshold at which a test rejects that the recall
+    is below R. Recall can only fall as the threshold rises, so that one test is enough.
+
+    Without groups the test is the exact binomial one. With groups it is the binomial
+    test's generalisation to sums (Gaffke 2005), which is not proven to hold for every
+    corpus; in simulations it did (``benchmarks/policies.py``). Neither can know of
+    groups unlike all those that were labelled. On out-of-fold scores, whose rule was
+    chosen on the labels, both are approximate.
 
     References
     ----------
     Angelopoulos, Bates, Candès, Jordan and Lei (2021), "Learn then Test: Calibrating
-    Predictive Algorithms to Achieve Risk Control", arXiv:2110.01052. Wiens (2003), "A
-    Fixed Sequence Bonferroni Procedure for Testing Multiple Endpoints", Pharmaceutical
+    Predictive Algorithms to Achieve Risk Control", arXiv:2110.01052. Gaffke (2005),
+    "Three Test Statistics for a Nonparametric One-Sided Hypothesis on the Mean of a
+    Nonnegative Variable", Mathematical Methods of Statistics 14. Wiens (2003), "A Fixed
+    Sequence Bonferroni Procedure for Testing Multiple Endpoints", Pharmaceutical
     Statistics 2.
 
     Examples
@@ -155,15 +156,7 @@ def choose_threshold(
             f"Use budget_threshold on their scores."
         )
     if kind in ("precision", "recall"):
-        group = np.arange(len(s)) if groups is None else np.asarray(groups)
-        if group.shape == s.shape:
-            group = connected_groups(group)  # a missing group links to no other post
-        else:
-            raise InputError(
-                f"groups do not fit the scores: expected one for each of {len(s)} "
-                f"posts, got shape {group.shape}. Pass those of the same posts."
-            )
-        return _assured(kind, value, s, event, group)
+        return assured_threshold(kind, value, s, event, _group_numbers(groups, len(s)))
     side = Ranking.of(s, event)
     if criterion == "smooth":
         side = smoothed(side)
@@ -207,7 +200,7 @@ def budget_threshold(score: ArrayLike, n: int) -> float:
             f"how many posts may be flagged."
         )
     side = Ranking.of(s, np.zeros(len(s), dtype=bool))
-    return _threshold_at(side, int(np.flatnonzero(side.flagged <= size)[-1]))
+    return side.threshold(int(np.flatnonzero(side.flagged <= size)[-1]))
 
 
 def check_corpus_size(policy: object, corpus_size: int | None) -> None:
@@ -294,12 +287,14 @@ def _costs(policy: object) -> list[list[float]] | None:
     return table
 
 
-def _threshold_at(side: Ranking, cut: int) -> float:
-    """Return a threshold that flags the same posts as a cut."""
-    edge, below = float(side.edge(cut)), float(side.below(cut))
-    if np.isinf(edge):
-        return math.nextafter(below, math.inf)
-    return FLAG_ALL if below == 0 and not side.has_rest else midway(below, edge)
+def _group_numbers(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
+    group = np.arange(n) if groups is None else np.asarray(groups)
+    if group.shape != (n,):
+        raise InputError(
+            f"groups do not fit the scores: expected one for each of {n} posts, got "
+            f"shape {group.shape}. Pass those of the same posts."
+        )
+    return connected_groups(group)  # a missing group links to no other post
 
 
 def _best_f_beta(side: Ranking, n_events: int, beta: float) -> float:
@@ -307,7 +302,7 @@ def _best_f_beta(side: Ranking, n_events: int, beta: float) -> float:
     if n_events == 0:
         return FLAG_ALL
     f = (1 + beta**2) * side.true / (side.flagged + beta**2 * n_events)
-    return _threshold_at(side, int(np.flatnonzero(f >= f.max() - TIE)[0]))
+    return side.threshold(int(np.flatnonzero(f >= f.max() - TIE)[0]))
 
 
 def _least_cost(
@@ -318,101 +313,4 @@ def _least_cost(
     false_alarms = side.flagged - side.true
     total = spared * (n_others - false_alarms) + false * false_alarms
     total = total + missed * (int(event.sum()) - side.true) + found * side.true
-    return _threshold_at(side, int(np.argmin(total)))
-
-
-def _assured(
-    kind: str,
-    target: float,
-    score: FloatArray,
-    event: NDArray[np.bool_],
-    group: NDArray[Any],
-) -> float:
-    """Return the threshold for a precision or a recall, or raise PolicyError."""
-    side = Ranking.of(score, event)
-    rows = np.flatnonzero(event) if kind == "recall" else np.arange(len(score))
-    rows = rows[_one_per_group(score[rows], group[rows])]
-
-    def find(s: FloatArray, y: NDArray[np.bool_], share: float) -> float | None:
-        if kind == "recall":
-            edge = _highest_recalling(s, share)
-            if edge is not None:
-                edge = min(edge, recalling(score[event], share))
-            return edge or None  # a score of 0 is never flagged
-        edges = _precise_edges(s, y, share)
-        kept = [e for e in edges if event[score >= e].mean() >= share]
-        return min(kept, default=None)
-
-    edge = find(score[rows], event[rows], target)
-    if edge is not None:
-        return _threshold_at(side, int(np.searchsorted(-side.values, -edge)) + 1)
-    for lower in np.arange(np.ceil(target * 100) - 1, 0, -1) / 100:
-        edge = find(score[rows], event[rows], lower)
-        if edge is not None:
-            flagged = score >= edge
-            other = "recall" if kind == "precision" else "precision"
-            total = flagged if kind == "recall" else event
-            reached = (flagged & event).sum() / total.sum()
-            raise PolicyError(
-                f"policy='{kind}>={target:g}' cannot be met: these {len(rows)} groups "
-                f"show no such {kind} at any threshold, with {CONFIDENCE:.0%} "
-                f"confidence. The highest that they show is {lower:.2f}, at a {other} "
-                f"of {reached:.2f}. Use '{kind}>={lower:.2f}' or less, or code more "
-                f"posts."
-            )
-    raise PolicyError(
-        f"policy='{kind}>={target:g}' cannot be met: these {len(rows)} groups show no "
-        f"{kind} at all with {CONFIDENCE:.0%} confidence. Code more posts, or use "
-        f"another policy."
-    )
-
-
-def _one_per_group(score: FloatArray, group: NDArray[Any]) -> NDArray[np.intp]:
-    """Return the row with the middle score of each group."""
-    order = np.lexsort((score, group))
-    _, start, count = np.unique(group[order], return_index=True, return_counts=True)
-    middle: NDArray[np.intp] = order[start + (count - 1) // 2]
-    return middle
-
-
-def _precise_edges(
-    score: FloatArray, event: NDArray[np.bool_], target: float
-) -> list[float]:
-    """Return the scores that, as thresholds, assure the precision."""
-    side = Ranking.of(score, event)
-    level = 1.0 - CONFIDENCE
-    enough = int(np.ceil(np.log(level) / np.log(target)))  # to reject, if all are true
-    first = target ** (enough + 1)  # leaves a little for the later starts
-    cuts: list[int] = []
-    starts: list[int] = []
-    if side.flagged[-1] > enough:
-        enough += 1
-    n = enough
-    while n <= side.flagged[-1]:
-        cuts.append(int(np.searchsorted(side.flagged, n)))
-        if n >= 2 * (side.flagged[starts[-1]] if starts else 1):
-            starts.append(cuts[-1])
-        n = max(int(side.flagged[cuts[-1]]) + 1, int(n * _GROWTH))
-    shares = dict.fromkeys(starts[1:], (level - first) / max(len(starts) - 1, 1))
-    if starts:
-        shares[starts[0]] = first if len(starts) > 1 else level
-    found, carried = [], 0.0
-    for cut in cuts:
-        carried += shares.get(cut, 0.0)
-        n, true = int(side.flagged[cut]), int(side.true[cut])
-        if carried > 0 and binom.sf(true - 1, n, target) <= carried:
-            found.append(float(side.edge(cut)))
-        else:
-            carried = 0.0
-    return found
-
-
-def _highest_recalling(score: FloatArray, target: float) -> float | None:
-    """Return the largest score that, as threshold, assures the recall; None if none."""
-    n = len(score)
-    if n == 0:
-        return None
-    enough = int(binom.isf(1.0 - CONFIDENCE, n, target)) + 1
-    if enough > n:
-        return None
-    return float(np.sort(score)[n - enough])
+    return side.threshold(int(np.argmin(total)))

@@ -360,6 +360,9 @@ def test_a_policy_can_be_chosen_on_posts_that_were_held_out(
         detector.set_policy("f1", holdout=(posts[:0], y[:0]))
     with pytest.raises(InputError, match="80 of 80 held-out posts were training posts"):
         detector.set_policy("f1", holdout=data)
+    for label in (0, 1):
+        with pytest.raises(InputError, match=f"got {60 * label} events among 60 posts"):
+            detector.set_policy("recall>=0.5", holdout=(posts, np.full(60, label)))
     for wrong in (posts, (posts,), 3):
         with pytest.raises(InputError, match=r"`holdout` must be labelled posts and"):
             detector.set_policy("f1", holdout=wrong)
