@@ -20,11 +20,42 @@ from mmevent.exceptions import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mmevent.corpus.sampling import SamplePlan
+
+_NAMES = {
+    "n_events": "number of events",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+}
+_AS_WELL = 0.95  # relative width of an interval, from which a random sample would do
+_FEW = 10  # flagged posts
 
 SAMPLE = [
     click.argument("predictions", type=shared.PATH),
-    shared.whole_number(
-        "-n", "--n-posts", required=True, help="Number of posts to draw."
+    shared.whole_number("-n", "--n-posts", help="Number of posts to draw."),
+    click.option(
+        "--width",
+        type=float,
+        metavar="WIDTH",
+        help="Draw as many posts as the interval needs to be so wide, from its lower "
+        "to its upper end, instead of -n.",
+    ),
+    click.option(
+        "--for",
+        "target",
+        type=click.Choice(["events", "precision", "recall", "f1"]),
+        default="events",
+        show_default=True,
+        help="Figure whose interval is to be narrow.",
+    ),
+    click.option(
+        "--add-to",
+        type=shared.PATH,
+        multiple=True,
+        metavar="TABLE",
+        help="An earlier sample that this one joins, coded or not; several times for "
+        "several draws.",
     ),
     shared.seed("Seed: the same one draws the same posts."),
     click.option(
@@ -77,7 +108,7 @@ AGREEMENT = [
 
 ESTIMATE = [
     click.argument("predictions", type=shared.PATH),
-    click.argument("labelled", type=shared.PATH),
+    click.argument("labelled", type=shared.PATH, nargs=-1, required=True),
     click.option(
         "--label",
         required=True,
@@ -93,8 +124,10 @@ ESTIMATE = [
         "--sample",
         "drawn",
         type=shared.PATH,
+        multiple=True,
         metavar="TABLE",
-        help="What mmevent sample wrote, where LABELLED is an export of Label Studio.",
+        help="What mmevent sample wrote, where LABELLED is an export of Label Studio; "
+        "several times for several draws.",
     ),
     click.option(
         "--by", metavar="COLUMN", help="Figures for each value of this column too."
@@ -120,12 +153,17 @@ ESTIMATE = [
 @click.command(
     epilog=shared.examples(
         "mmevent sample predictions.csv -n 400 --posts uncoded.csv -o to_code.csv",
+        "mmevent sample predictions.csv --for precision --width 0.1 -o to_code.csv",
+        "mmevent sample predictions.csv -n 200 --add-to coded.csv -o more.csv",
     )
 )
 @shared.takes(SAMPLE)
 def sample(
     predictions: Path,
-    n_posts: int,
+    n_posts: int | None,
+    width: float | None,
+    target: str,
+    add_to: tuple[Path, ...],
     seed: int,
     posts: Path | None,
     column_id: str | None,
@@ -137,41 +175,83 @@ def sample(
     """Draw posts from PREDICTIONS for coding by hand, low scores included.
 
     Posts are drawn at random within strata of the score, with known probabilities, so
-    that `mmevent estimate` can say what they mean for all posts. Posts that were seen
-    in training are left out. Add the column of your labels to the table that is
-    written, and leave its other columns as they are.
+    that `mmevent estimate` can say what they mean for all posts. More are drawn where
+    they narrow the interval of the figure in --for. Posts that were seen in training
+    are left out. Add the column of your labels to the table that is written, and leave
+    its other columns as they are.
     """
-    from mmevent.corpus import draw_sample, expected_widths, label_studio_tasks
+    from mmevent.corpus import label_studio_tasks
+    from mmevent.corpus.sampling import SamplePlan
     from mmevent.posts import write_table
     from mmevent.posts.tables import check_table_path
 
     named = shared.named_columns({"column_id": column_id, "columns": columns})
     if named and posts is None:
         shared.refuse("--id-column is the column of --posts: add --posts.")
+    if (n_posts is None) == (width is None):
+        shared.refuse("Give the number of posts by -n, or the width by --width.")
     if others := named.keys() - {"id"}:
         shared.refuse(f"--columns {min(others)}=... does nothing here: name id alone.")
     check_table_path(output)
     check_text_path(label_studio, "--label-studio")
-    check_apart([predictions, posts], [output, label_studio])
+    check_apart([predictions, posts, *add_to], [output, label_studio])
     with start_session(quiet=quiet) as session:
-        audit = session.read(predictions)
-        drawn = draw_sample(audit, n_posts, random_state=seed)
+        earlier = [session.read(path) for path in add_to] or None
+        plan = SamplePlan(session.read(predictions), target, earlier)
+        size = n_posts or plan.size_for(width or 0)
+        drawn = plan.draw(size, seed)
         if posts is not None:
             drawn = _with_columns(drawn, posts, session.read(posts), named.get("id"))
-        widths = expected_widths(audit, n_posts)
+        said = _about(plan, size)
         write_table(drawn, output)
         if label_studio is not None:
             write_text(label_studio, label_studio_tasks(drawn))
-        n_open = round((1 / drawn["inclusion_probability"]).sum())
-        n_seen = len(audit) - n_open
-        but = f", without the {n_seen:,} that training saw" if n_seen else ""
-        show(
-            f"{n_posts:,} posts drawn from {n_open:,}{but}. Expected width of the 95% "
-            f"intervals, from their lower to their upper end: number of events "
-            f"{widths['n_events']:,.0f}, precision {widths['precision']:.2f}, recall "
-            f"{widths['recall']:.2f}."
-        )
+        show(said)
         session.say(f"Sample written to {output}")
+
+
+def _about(plan: SamplePlan, n: int) -> str:
+    """Say what a sample is expected to show, and whether a random one would do."""
+    from mmevent.corpus.allocation import FIGURE_OF
+
+    n_seen, n_held = int((plan.finest.stratum < 0).sum()), len(plan.rows)
+    but = f", without the {n_seen:,} that training saw" if n_seen else ""
+    join = f" They join {n_held:,} drawn before." if n_held else ""
+    widths, at_random = plan.widths(n), plan.widths(n, at_random=True)
+    figures = ", ".join(
+        f"{_NAMES[name]} {value:,.0f}"
+        if name == "n_events"
+        else f"{_NAMES[name]} {value:.2f}"
+        for name, value in widths.items()
+    )
+    source = (
+        ""
+        if plan.finest.probability is not None
+        else " These assume a typical "
+        "detector, since the predictions have no column 'probability'."
+    )
+    figure = FIGURE_OF[plan.target]
+    relative = widths[figure] / at_random[figure] if at_random[figure] else 1.0
+    what = f"For the {_NAMES[figure]}, a simple random sample of as many posts"
+    compared = (
+        f"{what} would do as well."
+        if relative > _AS_WELL
+        else f"{what} would have an interval {1 / relative:.1f} times as wide."
+    )
+    strata, n_coded = plan.design(n)
+    n_flagged = int(n_coded[strata.flagged].sum())
+    few = n_flagged < min(_FEW, int(strata.size[strata.flagged].sum()))
+    more = (
+        f" Only {n_flagged} flagged posts are in the sample: draw it --for precision, "
+        f"recall or f1 if you want these."
+        if few
+        else ""
+    )
+    return (
+        f"{n:,} posts drawn from {plan.most:,}{but}.{join} Expected width of the 95% "
+        f"intervals, from their lower to their upper end: {figures}.{source} "
+        f"{compared}{more}"
+    )
 
 
 def _with_columns(
@@ -206,14 +286,15 @@ def _with_columns(
     epilog=shared.examples(
         "mmevent estimate predictions.csv coded.csv --label event",
         "mmevent estimate predictions.csv coded.csv --label event --period month",
+        "mmevent estimate predictions.csv coded.csv more.csv --label event",
     )
 )
 @shared.takes(ESTIMATE)
 def estimate(
     predictions: Path,
-    labelled: Path,
+    labelled: tuple[Path, ...],
     label: str,
-    drawn: Path | None,
+    drawn: tuple[Path, ...],
     date_format: str | None,
     json_path: Path | None,
     quiet: bool,
@@ -222,24 +303,27 @@ def estimate(
     """Estimate the events, the precision and the recall of a corpus.
 
     PREDICTIONS are those of all its posts; LABELLED is what `mmevent sample` drew from
-    them, coded by hand, or, with --sample, an export of Label Studio. Several rows of
-    one post are several codings of it.
+    them, coded by hand, or, with --sample, an export of Label Studio. Give the tables
+    of all draws, where one was added to another. Several rows of one post are several
+    codings of it.
     """
     from mmevent.corpus import estimate_corpus, read_coded
 
     if options["timezone"] is not None and options["period"] is None:
         shared.refuse("--timezone is that of --period: add --period.")
     check_text_path(json_path, "--json")
-    check_apart([predictions, labelled, drawn], [json_path])
+    check_apart([predictions, *labelled, *drawn], [json_path])
     with start_session(quiet=quiet) as session:
-        audit, coded = session.read(predictions), session.read(labelled, read_coded)
-        shared.check_column(labelled, coded, label, "--label")
+        audit = session.read(predictions)
+        coded = [session.read(path, read_coded) for path in labelled]
+        for path, table in zip(labelled, coded, strict=True):
+            shared.check_column(path, table, label, "--label")
         shared.read_dates(predictions, audit, {}, date_format)
         found = estimate_corpus(
             audit,
             coded,
             label,
-            sample=None if drawn is None else session.read(drawn),
+            sample=[session.read(path) for path in drawn] or None,
             pos_label=options["positive"],
             by=options["by"],
             period=options["period"],

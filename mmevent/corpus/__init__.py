@@ -8,7 +8,7 @@ of events, precision and recall with intervals. Start reading at `sampling.py`, 
 from mmevent.corpus.coders import Agreement, agreement
 from mmevent.corpus.estimate import CorpusEstimate, estimate_corpus
 from mmevent.corpus.label_studio import label_studio_tasks, read_coded
-from mmevent.corpus.sampling import draw_sample, expected_widths
+from mmevent.corpus.sampling import draw_sample, expected_widths, sample_size
 
 __all__ = [
     "Agreement",
@@ -19,4 +19,5 @@ __all__ = [
     "expected_widths",
     "label_studio_tasks",
     "read_coded",
+    "sample_size",
 ]

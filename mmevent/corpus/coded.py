@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mmevent.corpus.columns import need_columns, number_column, truth
-from mmevent.corpus.sampling import PROBABILITY, STRATUM, Strata
+from mmevent.corpus.columns import truth
+from mmevent.corpus.draws import DRAW, check_whole, checked_draws, one_table
+from mmevent.corpus.strata import PROBABILITY, STRATUM, Strata
 from mmevent.exceptions import InputError
 from mmevent.posts.keys import as_key, as_keys
 from mmevent.posts.labels import check_spelling
@@ -20,24 +22,33 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.intp]
 
 _WHAT = "coded sample"
+_DRAWN = (STRATUM, PROBABILITY)
 
 
 def checked_codes(
     audit: pd.DataFrame,
-    coded: pd.DataFrame,
+    coded: pd.DataFrame | Sequence[pd.DataFrame],
     label: str,
-    strata: Strata,
-    sample: pd.DataFrame | None = None,
+    finest: Strata,
+    sample: pd.DataFrame | Sequence[pd.DataFrame] | None = None,
     pos_label: Any = None,
-) -> tuple[IntArray, FloatArray]:
-    """Validate a coded sample; return its rows in the audit and their mean labels."""
-    if sample is not None:
-        coded = _with_sample(coded, label, sample)
-    _need(coded, label)
+) -> tuple[IntArray, FloatArray, Strata]:
+    """Validate a coded sample, one table or the tables of several draws.
+
+    Returns
+    -------
+    rows : ndarray of int
+        Row of each coded post in the audit.
+    share : ndarray of float
+        Mean of its labels.
+    strata : Strata
+        What the sample was drawn from: in each stratum, the posts of all draws together
+        are a simple random sample.
+    """
+    coded = coded_table(coded, label, sample)
     labels = pd.Series(_as_events(coded, label, pos_label))
-    rows = _rows_of(audit, coded)
-    _check_strata(coded, rows, strata)
-    share = labels.groupby(rows).mean()
+    drawn = checked_draws(audit, coded, finest, _WHAT)
+    share = labels.groupby(drawn.rows).mean()
     missing = share.isna()
     if missing.any():
         raise InputError(
@@ -46,32 +57,42 @@ def checked_codes(
             f"{audit['id'].iloc[share.index[missing][:5]].tolist()}. Code them too: "
             f"posts that coders leave out are seldom like the others."
         )
-    _check_whole(coded, rows, strata)
-    return share.index.to_numpy(), share.to_numpy(dtype=float)
+    check_whole(coded, drawn, finest, _WHAT)
+    return share.index.to_numpy(), share.to_numpy(dtype=float), drawn.strata
 
 
-def _need(coded: pd.DataFrame, label: str) -> None:
+def coded_table(
+    coded: pd.DataFrame | Sequence[pd.DataFrame],
+    label: str,
+    sample: pd.DataFrame | Sequence[pd.DataFrame] | None = None,
+) -> pd.DataFrame:
+    """Return one table of codings, with stratum and probability beside them."""
+    if sample is not None:
+        coded = one_table(coded, ["id", label], _WHAT, "Correct the names.")
+        drawn = one_table(
+            sample, ["id", *_DRAWN], "sample", "Pass what mmevent sample wrote."
+        )
+        return _with_sample(coded, label, drawn)
+    tables = [coded] if isinstance(coded, pd.DataFrame) else list(coded)
     advice = "Code what mmevent sample drew."
-    if STRATUM not in coded and label in coded:
+    if any(STRATUM not in table and label in table for table in tables):
         advice = (
             "Code what mmevent sample drew. If this is what a program for annotation "
             "exported, pass the table that was drawn as well (sample=, or --sample on "
             "the command line)."
         )
-    need_columns(coded, ["id", label, STRATUM, PROBABILITY], _WHAT, advice)
+    return one_table(tables, ["id", label, *_DRAWN], _WHAT, advice)
 
 
 def _with_sample(coded: pd.DataFrame, label: str, sample: pd.DataFrame) -> pd.DataFrame:
     """Put stratum and probability beside codings, and a row for each uncoded post."""
-    drawn = [STRATUM, PROBABILITY]
-    need_columns(sample, ["id", *drawn], "sample", "Pass what mmevent sample wrote.")
-    need_columns(coded, ["id", label], _WHAT, "Correct the names.")
+    drawn = [*_DRAWN, *([DRAW] if DRAW in sample else [])]
     keys = as_keys(coded["id"], "the ids of the coded sample")
     of_sample = pd.Index(as_keys(sample["id"], "the ids of the sample"))
     if of_sample.hasnans or not of_sample.is_unique:
         raise InputError(
             "the sample has posts without an id, or twice: expected each post once, as "
-            "mmevent sample wrote it. Pass that table."
+            "mmevent sample wrote it. Pass that table, or those of all draws."
         )
     rows = of_sample.get_indexer(pd.Index(keys))
     if (rows < 0).any():
@@ -131,50 +152,3 @@ def _as_events(coded: pd.DataFrame, label: str, pos_label: Any) -> FloatArray:
             f"which label is an event (pos_label=, or --positive on the command line)."
         )
     return labels
-
-
-def _rows_of(audit: pd.DataFrame, coded: pd.DataFrame) -> IntArray:
-    """Return the row of each coding in the audit."""
-    keys = as_keys(coded["id"], "the ids of the coded sample")
-    without = np.array([key is None for key in keys])
-    if without.any():
-        raise InputError(
-            f"{int(without.sum())} rows of the coded sample have no id: expected one "
-            f"in each, got none in the rows {np.flatnonzero(without)[:5].tolist()}, "
-            f"counted from 0. Fill them in, or remove rows that are empty."
-        )
-    of_audit = pd.Index(as_keys(audit["id"], "the ids of the predictions"))
-    rows: IntArray = of_audit.get_indexer(pd.Index(keys))
-    unknown = rows < 0
-    if unknown.any():
-        raise InputError(
-            f"{int(unknown.sum())} coded posts are not in the predictions: expected "
-            f"ids of the corpus, got {coded.loc[unknown, 'id'][:5].tolist()}. Pass the "
-            f"predictions that the sample was drawn from."
-        )
-    return rows
-
-
-def _check_strata(coded: pd.DataFrame, rows: IntArray, strata: Strata) -> None:
-    others = strata.stratum[rows] != number_column(coded, STRATUM, _WHAT)
-    if others.any():
-        seen = int((strata.stratum[rows] < 0).sum())
-        raise InputError(
-            f"the sample was drawn from other predictions: expected the strata of "
-            f"these predictions, got others for {int(others.sum())} posts, {seen} of "
-            f"which were seen in training. Pass the predictions that it was drawn from."
-        )
-
-
-def _check_whole(coded: pd.DataFrame, rows: IntArray, strata: Strata) -> None:
-    drawn = number_column(coded, PROBABILITY, _WHAT, least=0, most=1)
-    n_strata = len(strata.size)
-    count = np.bincount(strata.stratum[np.unique(rows)], minlength=n_strata)
-    stratum = strata.stratum[rows]
-    expected = np.rint(drawn * strata.size[stratum])
-    if (count == 0).any() or (expected != count[stratum]).any():
-        raise InputError(
-            f"the sample is not whole: expected the number of posts of each stratum "
-            f"that {PROBABILITY} states, got {count.tolist()} of "
-            f"{strata.size.tolist()}. Pass all rows that were drawn."
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from mmevent._common import as_html
 from mmevent._settings import with_own_settings
 from mmevent.corpus.coded import checked_codes
 from mmevent.corpus.domains import domains
-from mmevent.corpus.sampling import checked_predictions, stratify
+from mmevent.corpus.sampling import checked_predictions
 from mmevent.corpus.shares import StratumCounts, effective_size, figures
+from mmevent.corpus.strata import stratify
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.intp]
 
 __all__ = ["CorpusEstimate", "estimate_corpus"]
+
+_FEW_MISSED = 5
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,10 @@ class CorpusEstimate:
 @with_own_settings
 def estimate_corpus(
     audit: pd.DataFrame,
-    coded: pd.DataFrame,
+    coded: pd.DataFrame | Sequence[pd.DataFrame],
     label: str,
     *,
-    sample: pd.DataFrame | None = None,
+    sample: pd.DataFrame | Sequence[pd.DataFrame] | None = None,
     pos_label: Any = None,
     by: str | None = None,
     period: str | None = None,
@@ -108,13 +112,14 @@ def estimate_corpus(
     audit : DataFrame, n_posts rows
         Predictions for the whole corpus, as for `draw_sample`, with the columns `by`
         and ``created_at`` if they are used.
-    coded : DataFrame
+    coded : DataFrame or sequence of DataFrame
         ``id``, ``stratum`` and ``inclusion_probability`` from `draw_sample`, and the
         label: 1 or True for an event, 0 or False for others. A post may have several
-        rows, one for each coding; their mean is used.
+        rows, one for each coding; their mean is used. With several tables, a sample and
+        those that were added to it by ``draw_sample(..., add_to=...)``.
     label : str
         Column of the label.
-    sample : DataFrame or None, default=None
+    sample : DataFrame, sequence of DataFrame or None, default=None
         From `draw_sample`, where `coded` has only ids and labels, as what a program for
         annotation exports.
     pos_label : default=None
@@ -178,8 +183,8 @@ def estimate_corpus(
     True
     """
     audit = checked_predictions(audit)
-    strata = stratify(audit)
-    rows, share = checked_codes(audit, coded, label, strata, sample, pos_label)
+    finest = stratify(audit)
+    rows, share, strata = checked_codes(audit, coded, label, finest, sample, pos_label)
     n_strata = len(strata.size)
     stratum = strata.stratum[rows]
 
@@ -206,7 +211,8 @@ def estimate_corpus(
         of = {"group": name, "n_coded": int(counts.coded.sum())}
         table += [{**of, **row._asdict()} for row in figures(counts)]
     n_seen = int((strata.stratum < 0).sum())
-    notes = []
+    missed = float(share[~strata.flagged[strata.stratum[rows]]].sum())
+    notes = _on_recall(missed) if share.any() else []
     if n_seen:
         notes.append(
             f"{n_seen:,} posts that share a text or an image with training posts are "
@@ -220,6 +226,17 @@ def estimate_corpus(
         effective_sample_size=effective_size(counts_of(everything)),
         notes=notes,
     )
+
+
+def _on_recall(missed: float) -> list[str]:
+    """Say that recall is biased where few missed events were coded."""
+    if missed >= _FEW_MISSED:
+        return []
+    return [
+        f"{missed:g} of the coded events were not flagged. With fewer than "
+        f"{_FEW_MISSED}, the values of recall and F1 are too high on average: report "
+        f"their intervals, which allow for it, or add to the sample."
+    ]
 
 
 def _heading(estimate: CorpusEstimate) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmevent.corpus.sampling import PROBABILITY, STRATUM
+from mmevent.corpus.draws import DRAW
+from mmevent.corpus.strata import PROBABILITY, STRATUM
 from mmevent.exceptions import InputError
 from mmevent.posts.cells import without_surrogates
 from mmevent.posts.codings import check_questions, without_post_ids
@@ -63,7 +64,7 @@ def label_studio_tasks(posts: pd.DataFrame) -> str:
     """
     cells: dict[str, list[Any]] = {POST_ID: as_keys(posts["id"], "ids").tolist()}
     for name in posts:
-        if name not in ("id", STRATUM, PROBABILITY):
+        if name not in ("id", STRATUM, PROBABILITY, DRAW):
             cells[_name_in_task(str(name), cells)] = [*map(_plain, posts[name])]
     rows = zip(*cells.values(), strict=True)
     tasks = [{"data": dict(zip(cells, row, strict=True))} for row in rows]

@@ -3,16 +3,16 @@
 Every figure is a ratio of sums over strata. A weighted sum of shares has an interval
 that combines the exact intervals of the strata (Zou and Donner 2008), and the interval
 of a ratio follows from it by inversion. Both hold where a stratum has few events or
-none.
+none. All of it is done for many samples at once, since the expected width of an
+interval is its mean over simulated samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.stats import hypergeom
 
 if TYPE_CHECKING:
@@ -21,19 +21,28 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
 
 LEVEL = 0.95
+_ROUNDING = 1e-9
 
 
 class Figure(NamedTuple):
-    """A figure of the corpus, with its 95% interval."""
+    """A figure of the corpus, with its 95% interval.
+
+    A number each, or an array, one for each sample, where the counts are those of
+    several samples.
+    """
 
     figure: str
-    value: float
-    low: float
-    high: float
+    value: Any
+    low: Any
+    high: Any
 
 
 class StratumCounts(NamedTuple):
-    """Counts of a group of posts in each stratum."""
+    """Counts of a group of posts in each stratum.
+
+    The last axis is that of the strata. `coded` and `events` may have another one
+    before it, for several samples.
+    """
 
     size: FloatArray  # posts of the group
     flagged: NDArray[np.bool_]
@@ -42,75 +51,106 @@ class StratumCounts(NamedTuple):
     guess: FloatArray  # share of events where no post of the group is coded
 
 
-class Shares(NamedTuple):
-    """Shares of events in strata, with their intervals."""
+class Sums(NamedTuple):
+    """Events among flagged posts and among the others, each with its uncertainty.
 
-    size: FloatArray
-    p: FloatArray
-    low: FloatArray
-    high: FloatArray
+    Two columns: flagged, others. `down` and `up` are squares of how far the sum may lie
+    below and above.
+    """
+
+    events: FloatArray
+    down: FloatArray
+    up: FloatArray
+    size: FloatArray  # number of posts
 
     @classmethod
-    def of(cls, counts: StratumCounts) -> Shares:
-        """Return shares with their exact intervals; [0, 1] where no post is coded."""
+    def of(cls, counts: StratumCounts) -> Sums:
+        """Return sums over strata; a share is in [0, 1] where no post is coded."""
         size, n, k = counts.size, counts.coded, counts.events
         p = np.where(n > 0, k / np.maximum(n, 1), counts.guess)
-        ends = [exact_interval(*row) for row in zip(k, n, size, strict=True)]
-        low, high = np.array(ends).T
-        return cls(size, p, low, high)
-
-    def interval(self, weight: FloatArray) -> tuple[float, float]:
-        """Interval of a weighted sum of the shares."""
-        centre = float((weight * self.p).sum())
-        down = np.where(weight >= 0, self.p - self.low, self.high - self.p)
-        up = np.where(weight >= 0, self.high - self.p, self.p - self.low)
-        return (
-            centre - float(np.sqrt(np.square(weight * down).sum())),
-            centre + float(np.sqrt(np.square(weight * up).sum())),
+        low, high = exact_interval(k, n, size)
+        sides = (counts.flagged, ~counts.flagged)
+        parts = (size * p, np.square(size * (p - low)), np.square(size * (high - p)))
+        events, down, up = (
+            np.stack([part[..., side].sum(-1) for side in sides], axis=-1)
+            for part in parts
         )
+        return cls(events, down, up, np.array([size[side].sum() for side in sides]))
 
-    def ratio(
-        self, weight: Callable[[float], FloatArray], least: Callable[[float], float]
-    ) -> tuple[float, float]:
-        """Interval of the r in [0, 1] where a sum that falls with r equals `least`."""
+    def intervals(self) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Return the interval of each figure (Zou and Donner 2008, equation 2)."""
+        found, total = self.events[..., 0], self.events.sum(-1)
+        n_flagged, n_posts = self.size[0], self.size.sum()
+        down, up = np.sqrt(self.down), np.sqrt(self.up)
+        all_down, all_up = np.sqrt(self.down.sum(-1)), np.sqrt(self.up.sum(-1))
+        low, high = np.maximum(found - down[..., 0], 0), found + up[..., 0]
+        share = 1 / n_flagged if n_flagged else np.nan
+        return {
+            "n_events": (
+                np.maximum(total - all_down, 0),
+                np.minimum(total + all_up, n_posts),
+            ),
+            "precision": (low * share, np.minimum(high, n_flagged) * share),
+            "recall": self._ratio(1.0, found, total),
+            "f1": self._ratio(2.0, 2 * found, n_flagged + total),
+        }
 
-        def end(side: int) -> float:
-            def above(r: float) -> float:
-                return self.interval(weight(r))[side] - least(r)
+    def _ratio(
+        self, most: float, part: FloatArray, whole: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the interval of part / whole.
 
-            if above(0.0) <= 0:
-                return 0.0
-            return 1.0 if above(1.0) >= 0 else float(brentq(above, 0.0, 1.0))
+        It has each r for which the interval of part - r whole contains 0. This is a sum
+        of events with the weights most - r for those flagged and -r for the others, and
+        its ends are roots of a quadratic equation in r, as in Fieller's theorem.
+        """
 
-        return end(0), end(1)
+        def quadratic(flagged: FloatArray, others: FloatArray) -> Any:
+            a = np.square(whole) - flagged - others
+            b = part * whole - most * flagged
+            c = np.square(part) - most**2 * flagged
+            return a, b, c, b * b - a * c
+
+        _, b, c, square = quadratic(self.down[..., 0], self.up[..., 1])
+        inside = c > 0  # else 0 is in the interval
+        low = _over(c, b + np.sqrt(np.maximum(square, 0)), inside, 0.0)
+        a, b, c, square = quadratic(self.up[..., 0], self.down[..., 1])
+        root = np.sqrt(np.maximum(square, 0))
+        # Of two ways to write a root, the one without a difference of near numbers.
+        turned = b < 0
+        over = np.where(turned, b - root, a)
+        real = (square >= 0) & (over != 0)
+        high = _over(np.where(turned, c, b + root), over, real, 1.0)
+        # A root below the value is none of the interval, which then reaches 1.
+        high = np.where(high * whole < part * (1 - _ROUNDING), 1.0, high)
+        return np.minimum(low, 1), np.minimum(high, 1)
 
 
 def figures(counts: StratumCounts) -> list[Figure]:
     """Return the figures of a group; NaN where no post that they depend on is coded."""
-    shares, flagged = Shares.of(counts), counts.flagged
-    size = shares.size
-    n_flagged = float(size[flagged].sum())
-    found = float((size * shares.p)[flagged].sum())
-    total = float((size * shares.p).sum())
-    low, high = shares.interval(size)
-    events = Figure("n_events", total, max(low, 0.0), min(high, float(size.sum())))
-    precision = Figure("precision", np.nan, np.nan, np.nan)
-    seen = counts.coded[flagged].sum() > 0
-    if n_flagged:
-        low, high = shares.interval(np.where(flagged, size / n_flagged, 0.0))
-        value = found / n_flagged if seen else np.nan
-        precision = Figure("precision", value, max(low, 0.0), min(high, 1.0))
-    recall = shares.ratio(lambda r: np.where(flagged, 1 - r, -r) * size, lambda r: 0.0)
-    f1 = shares.ratio(
-        lambda f: np.where(flagged, 2 - f, -f) * size, lambda f: f * n_flagged
-    )
-    some = counts.events.sum() > 0
+    sums = Sums.of(counts)
+    found, total, n_flagged = sums.events[..., 0], sums.events.sum(-1), sums.size[0]
+    seen = counts.coded[..., counts.flagged].sum(-1) > 0
+    some = counts.events.sum(-1) > 0
+    values = {
+        "n_events": total,
+        "precision": _over(found, n_flagged, seen),
+        "recall": _over(found, total, some),
+        "f1": _over(2 * found, n_flagged + total, some),
+    }
+    ends = sums.intervals()
+    # An array without axes is a number.
     return [
-        events,
-        precision,
-        Figure("recall", found / total if some else np.nan, *recall),
-        Figure("f1", 2 * found / (n_flagged + total) if some else np.nan, *f1),
+        Figure(name, value[()], *(end[()] for end in ends[name]))
+        for name, value in values.items()
     ]
+
+
+def _over(
+    part: FloatArray, whole: Any, defined: Any, other: float = np.nan
+) -> FloatArray:
+    """Return a ratio, and another number where it is not defined."""
+    return np.where(defined, part / np.where(defined, whole, 1.0), other)
 
 
 def effective_size(counts: StratumCounts) -> float:
@@ -118,55 +158,73 @@ def effective_size(counts: StratumCounts) -> float:
 
     NaN where none or all of the coded posts are events.
     """
-    shares = Shares.of(counts)
-    n_posts = float(shares.size.sum())
-    share = float((shares.size * shares.p).sum() / n_posts)
-    low, high = shares.interval(shares.size / n_posts)
+    sums = Sums.of(counts)
+    n_posts = float(sums.size.sum())
+    share = float(sums.events.sum() / n_posts)
+    low, high = (float(end) / n_posts for end in sums.intervals()["n_events"])
     if not 0 < share < 1:
         return np.nan
     if high <= low:
         return n_posts
-
-    def width(n: float) -> float:
+    least, most = 2, int(n_posts)
+    while least < most:
+        n = (least + most) // 2
         ends = exact_interval(share * n, n, n_posts)
-        return ends[1] - ends[0] - (high - low)
+        if ends[1] - ends[0] <= high - low:
+            most = n
+        else:
+            least = n + 1
+    return float(least)
 
-    return float(_first(lambda n: width(float(n)) <= 0, 2, int(n_posts)))
 
+def exact_interval(
+    k: FloatArray | float, n: FloatArray | float, size: FloatArray | float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the Clopper-Pearson intervals of shares in finite strata.
 
-def exact_interval(k: float, n: float, size: float) -> tuple[float, float]:
-    """Return the Clopper-Pearson interval of a share in a finite stratum.
-
-    It has the numbers of events for which each of the two, k or more events and k or
-    fewer events among n posts, has a chance above 2.5%. Where k is not a whole number,
-    since it is a mean of codings, the interval is interpolated between whole numbers.
+    An interval has the numbers of events for which each of the two, k or more events
+    and k or fewer events among n posts, has a chance above 2.5%. Where k is not a whole
+    number, since it is a mean of codings, it is interpolated between whole numbers.
     """
-    below, above = np.floor(k), np.ceil(k)
-    if below != above:
-        share = k - below
-        pairs = exact_interval(below, n, size), exact_interval(above, n, size)
-        low, high = (
-            float((1 - share) * a + share * b) for a, b in zip(*pairs, strict=True)
-        )
-        return low, high
-    if n == 0 or size == 0:
-        return 0.0, 1.0
+    rows = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (k, n, size)))
+    # Samples of a corpus have few different counts: each is computed once.
+    each, place = np.unique(
+        np.stack([row.ravel() for row in rows], axis=1), axis=0, return_inverse=True
+    )
+    count, n_coded, n_posts = each.T
+    below, above = np.floor(count), np.ceil(count)
+    ends = _whole_interval(below, n_coded, n_posts)
+    between = below != above
+    if between.any():
+        share = (count - below)[between]
+        others = _whole_interval(above[between], n_coded[between], n_posts[between])
+        for end, other in zip(ends, others, strict=True):
+            end[between] = (1 - share) * end[between] + share * other
+    low, high = (end[place.ravel()].reshape(rows[0].shape) for end in ends)
+    return low, high
+
+
+def _whole_interval(
+    k: FloatArray, n: FloatArray, size: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     tail = (1 - LEVEL) / 2
-    least, most = int(k), int(size - n + k)
+    least, most = k, size - n + k
     low = _first(lambda K: hypergeom.sf(k - 1, size, K, n) > tail, least, most)
     high = _first(lambda K: hypergeom.cdf(k, size, K, n) <= tail, least, most + 1) - 1
-    return low / size, high / size
+    known, posts = (n > 0) & (size > 0), np.maximum(size, 1)
+    return np.where(known, low / posts, 0.0), np.where(known, high / posts, 1.0)
 
 
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the smallest number from low on for which a condition holds.
+def _first(
+    holds: Callable[[FloatArray], NDArray[np.bool_]], low: FloatArray, high: FloatArray
+) -> FloatArray:
+    """Return the smallest whole numbers from `low` on for which a condition holds.
 
     Where it holds for a number, it holds for all larger ones.
     """
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
+    while (open_ := low < high).any():
+        middle = np.floor((low + high) / 2)
+        found = holds(middle)
+        high = np.where(open_ & found, middle, high)
+        low = np.where(open_ & ~found, middle + 1, low)
     return low

@@ -84,6 +84,34 @@ def test_a_sample_needs_one_row_for_each_post(
     assert (read_table(tmp_path / "drawn.csv")["text"] == "a flood").all()
 
 
+def test_a_sample_is_sized_and_added_to(
+    done: Command, refused: Command, tmp_path: Path
+) -> None:
+    predictions, first, more = (tmp_path / f"{n}.csv" for n in ("all", "one", "two"))
+    audit = pd.DataFrame({"id": np.arange(400), "score": np.linspace(0, 1, 400)})
+    write_table(audit.assign(margin=audit["score"] - 0.85), predictions)
+    words = ["sample", predictions, "--for", "precision"]
+    said = done(*words, "--width", 0.4, "-o", first).stdout
+    coded = read_table(first)
+    assert f"{len(coded)} posts drawn from 400" in said
+    assert "would have an interval" in said
+    assert "typical detector" in said
+    write_table(coded.assign(event=coded["id"] > 350), first)
+    said = done("sample", predictions, "-n", 30, "--add-to", first, "-o", more).stdout
+    assert f"They join {len(coded)} drawn before" in said
+    added = read_table(more)
+    write_table(added.assign(event=added["id"] > 350), more)
+    said = done("estimate", predictions, first, more, "--label", "event").stdout
+    assert f"{len(coded) + 30} coded by hand" in said
+    assert "-n, or the width" in refused(*words, "-o", tmp_path / "no.csv")
+    both = refused(*words, "-n", 30, "--width", 0.2, "-o", tmp_path / "no.csv")
+    assert "-n, or the width" in both
+    line = refused(*words, "--width", 2, "-o", tmp_path / "no.csv")
+    assert "is no width of an interval" in line
+    alone = refused("estimate", predictions, more, "--label", "event")
+    assert "joins an earlier one that is not here" in alone
+
+
 def test_coders_are_compared(done: Command, refused: Command, tmp_path: Path) -> None:
     coded = pd.DataFrame({"id": [1, 2, 3, 4] * 2, "who": ["A"] * 4 + ["B"] * 4})
     coded["event"] = [1, 1, 0, 0, 1, 0, 0, 0]

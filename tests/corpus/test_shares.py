@@ -8,7 +8,6 @@ from numpy.testing import assert_allclose
 from scipy.stats import binomtest, hypergeom
 
 from mmevent.corpus.shares import (
-    Shares,
     StratumCounts,
     effective_size,
     exact_interval,
@@ -46,10 +45,33 @@ def test_a_mean_of_codings_lies_between_its_neighbours() -> None:
     assert high[0] < high[1] < high[2]
 
 
-def test_weights_below_zero_swap_the_ends() -> None:
-    shares = Shares(*(np.array([v]) for v in (1.0, 0.2, 0.1, 0.5)))
-    assert_allclose(shares.interval(np.array([1.0])), [0.1, 0.5])
-    assert_allclose(shares.interval(np.array([-1.0])), [-0.5, -0.1])
+def test_intervals_of_many_samples_are_those_of_each() -> None:
+    rng = np.random.default_rng(0)
+    size, n = np.array([50.0, 400.0, 3000.0]), np.array([20.0, 30.0, 90.0])
+    flagged = np.array([True, False, False])
+    found = rng.binomial(n.astype(int), [0.7, 0.1, 0.01], size=(30, 3)).astype(float)
+    together = figures(StratumCounts(size, flagged, n, found, n / n))
+    for row, events in enumerate(found):
+        alone = figures(StratumCounts(size, flagged, n, events, n / n))
+        for one, many in zip(alone, together, strict=True):
+            assert_allclose(one[1:], [part[row] for part in many[1:]])
+
+
+@pytest.mark.parametrize("events", [(14, 3, 1), (20, 0, 0), (0, 1, 0), (1, 20, 60)])
+def test_ends_of_a_ratio_are_where_its_sum_may_be_0(events: tuple[int, ...]) -> None:
+    size, n = np.array([50.0, 400.0, 3000.0]), np.array([20.0, 30.0, 90.0])
+    flagged, k = np.array([True, False, False]), np.array(events, dtype=float)
+    low, high = (end * size for end in exact_interval(k, n, size))
+    value = k / n * size
+    rows = figures(StratumCounts(size, flagged, n, k, n / n))
+    for row, most, least in ((rows[2], 1.0, 0.0), (rows[3], 2.0, 50.0)):
+        for end, side in ((row.low, -1), (row.high, 1)):
+            weight = np.where(flagged, most - end, -end)
+            apart = (high - value) if side > 0 else (value - low)
+            turned = (value - low) if side > 0 else (high - value)
+            spread = np.linalg.norm(weight * np.where(flagged, apart, turned))
+            gap = (weight * value).sum() - least * end + side * spread
+            assert end in (0.0, 1.0) or gap == pytest.approx(0, abs=1e-6)
 
 
 def one_stratum(events: float) -> StratumCounts:
