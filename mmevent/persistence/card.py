@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmevent import __version__
 from mmevent.evaluation.estimate import heading, sections
+from mmevent.evaluation.verdicts import verdicts
 from mmevent.rule.policies import budget_of
 
 if TYPE_CHECKING:
@@ -23,10 +24,18 @@ _POOLED = {
 }
 
 
-def model_card(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
-    """Return the card of a fitted detector whose encoders are described."""
+def model_card(
+    fitted: FittedDetector,
+    encoders: list[dict[str, Any]],
+    *,
+    made_with: str = __version__,
+) -> str:
+    """Return the card of a fitted detector whose encoders are described.
+
+    `made_with` is the version of mmevent that fitted it.
+    """
     sections = [
-        ("Event detector", _what(fitted)),
+        ("Event detector", "\n\n".join([*warnings(fitted), _what(fitted, made_with)])),
         ("Training posts", _training(fitted)),
         ("The rule", _rule(fitted)),
         ("How well it does", _estimate(fitted)),
@@ -41,7 +50,19 @@ def model_card(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _what(fitted: FittedDetector) -> str:
+def warnings(fitted: FittedDetector) -> list[str]:
+    """Return what is not shown to be of use, each as a paragraph in bold."""
+    estimate = fitted.record.estimate
+    found = [] if estimate is None else verdicts(estimate)
+    if found and fitted.policy != fitted.record.policy:
+        found.append(
+            f"That is for the policy {fitted.record.policy!r} of the fit; another one, "
+            f"{fitted.policy!r}, is set now."
+        )
+    return [f"**{sentence}**" for sentence in found]
+
+
+def _what(fitted: FittedDetector, made_with: str) -> str:
     named = f" of `{fitted.label_name}`" if fitted.label_name else ""
     sides = " and ".join(
         side
@@ -51,7 +72,7 @@ def _what(fitted: FittedDetector) -> str:
     negative, positive = (_code(label) for label in fitted.coding)
     return (
         f"It distinguishes posts labelled {positive}{named} from posts labelled "
-        f"{negative}, by their {sides}. Made with mmevent {__version__}, by the "
+        f"{negative}, by their {sides}. Made with mmevent {made_with}, by the "
         f"alpha/beta rule of Zhang and Pan (2019)."
     )
 
