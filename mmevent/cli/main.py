@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mmevent import __version__
+from mmevent.cli.card import card
 from mmevent.cli.console import OneLineGroup
 from mmevent.cli.corpus import agreement, estimate, sample
 from mmevent.cli.demo import demo
@@ -51,7 +52,7 @@ def main() -> None:
 
 for command in (
     *(demo, import_posts, fit, evaluate, predict),
-    *(sample, agreement, estimate, cache, tag),
+    *(sample, agreement, estimate, card, cache, tag),
 ):
     main.add_command(command)
 

@@ -30,6 +30,7 @@ COMMANDS = [
     "sample",
     "agreement",
     "cache",
+    "card",
     "tag",
 ]
 
