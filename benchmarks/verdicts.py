@@ -74,6 +74,12 @@ PARTS = {
     "good second stage": Kind(600, 0.3, 1.2, 0.5, second=2.4),
 }
 
+TABLES = {
+    "worthless": ("Scores without a relation to the events", WORTHLESS),
+    "useful": ("Scores with one", USEFUL),
+    "parts": ("Good detectors with parts of either kind", PARTS),
+}
+
 
 def draw(kind: Kind, rng: np.random.Generator) -> tuple[Evidence, Labels]:
     """Draw the probabilities of posts, half of them with an image, and their labels."""
@@ -176,20 +182,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     arguments = parser.parse_args()
-    error = float(np.sqrt(0.25 / arguments.runs))
-    edge = 1 - 0.05 ** (1 / arguments.runs)
+    runs = arguments.runs
+    error = float(np.sqrt(0.25 / runs))
+    edge = 1 - 0.05 ** (1 / runs)
     result = {
-        "title": "Whether a worthless detector is called one",
+        "title": f"Whether what is worthless is called so: {', '.join(arguments.tables)}",
         "command": command_line("benchmarks.verdicts"),
         "header": result_header(seed=0),
-        "tables": [
-            table_of(
-                "Scores without a relation to the events", WORTHLESS, arguments.runs
-            ),
-            table_of("Scores with one", USEFUL, arguments.runs),
-            table_of("Good detectors with parts of either kind", PARTS, arguments.runs),
-        ],
+        "tables": [table_of(*TABLES[name], runs=runs) for name in arguments.tables],
         "notes": [
             "Named: the share of runs whose estimate says, above its figures, that the "
             "detector is not shown to be better than flagging every post, or that a "
