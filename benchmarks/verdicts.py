@@ -187,8 +187,9 @@ def main() -> None:
     runs = arguments.runs
     error = float(np.sqrt(0.25 / runs))
     edge = 1 - 0.05 ** (1 / runs)
+    which = ", ".join(arguments.tables)
     result = {
-        "title": f"Whether what is worthless is called so: {', '.join(arguments.tables)}",
+        "title": f"Whether what is worthless is called so: {which}",
         "command": command_line("benchmarks.verdicts"),
         "header": result_header(seed=0),
         "tables": [table_of(*TABLES[name], runs=runs) for name in arguments.tables],
