@@ -20,6 +20,7 @@ COMMANDS = {
     "sample": ("corpus", "Draw predicted posts for coding by hand."),
     "agreement": ("corpus", "Measure how far coders agree."),
     "estimate": ("corpus", "Estimate events, precision and recall from such a sample."),
+    "card": ("card", "Print the card of a model, or a checklist for a report."),
     "cache": ("pretrained", "Show, or empty, the file that keeps embeddings."),
 }
 """The module and a line of help of each command, in the order of their use."""

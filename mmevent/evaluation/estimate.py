@@ -12,6 +12,7 @@ import pandas as pd
 from mmevent._common import as_html
 from mmevent.evaluation.baselines import whole
 from mmevent.evaluation.intervals import with_interval
+from mmevent.evaluation.verdicts import verdicts
 from mmevent.exceptions import InputError
 
 _KINDS = {
@@ -191,7 +192,7 @@ class Estimate:
         )
 
     def __str__(self) -> str:
-        parts = [heading(self)]
+        parts = [*verdicts(self), heading(self)]
         parts += [f"{title}\n{_to_text(frame)}" for title, frame in sections(self)]
         if self.notes:
             parts.append("Notes\n" + "\n".join(f"- {note}" for note in self.notes))
@@ -206,7 +207,8 @@ class Estimate:
         )
 
     def _repr_html_(self) -> str:
-        return as_html(heading(self), sections(self), self.notes)
+        top = "\n\n".join([*verdicts(self), heading(self)])
+        return as_html(top, sections(self), self.notes)
 
 
 def heading(estimate: Estimate) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmevent import __version__
 from mmevent.evaluation.estimate import heading, sections
+from mmevent.evaluation.verdicts import verdicts
 from mmevent.rule.policies import budget_of
 
 if TYPE_CHECKING:
@@ -23,25 +24,46 @@ _POOLED = {
 }
 
 
-def model_card(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
-    """Return the card of a fitted detector whose encoders are described."""
+def model_card(
+    fitted: FittedDetector,
+    encoders: list[dict[str, Any]],
+    *,
+    made_with: str = __version__,
+) -> str:
+    """Return the card of a fitted detector whose encoders are described.
+
+    `made_with` is the version of mmevent that fitted it.
+    """
     sections = [
-        ("Event detector", _what(fitted)),
-        ("Training posts", _training(fitted)),
-        ("The rule", _rule(fitted)),
+        ("Event detector", what_of(fitted, made_with)),
+        ("Training posts", training_of(fitted)),
+        ("The rule", rule_of(fitted)),
         ("How well it does", _estimate(fitted)),
-        ("Branches", _branches(fitted, encoders)),
-        ("Limits", _limits(fitted)),
+        ("Branches", branches_of(fitted, encoders)),
+        ("Limits", limits_of(fitted)),
         ("Use", _USE),
     ]
     (title, first), *others = sections
-    parts = [f"# {title}", first]
+    parts = [f"# {title}", *cautions(fitted), first]
     for title, text in others:
         parts += [f"## {title}", text]
     return "\n\n".join(parts) + "\n"
 
 
-def _what(fitted: FittedDetector) -> str:
+def cautions(fitted: FittedDetector) -> list[str]:
+    """Return what is not shown to be of use, each as a paragraph in bold."""
+    estimate = fitted.record.estimate
+    found = [] if estimate is None else verdicts(estimate)
+    if found and fitted.policy != fitted.record.policy:
+        found.append(
+            f"That is for the policy {fitted.record.policy!r} of the fit; another one, "
+            f"{fitted.policy!r}, is set now."
+        )
+    return [f"**{sentence}**" for sentence in found]
+
+
+def what_of(fitted: FittedDetector, made_with: str) -> str:
+    """Say what a detector distinguishes."""
     named = f" of `{fitted.label_name}`" if fitted.label_name else ""
     sides = " and ".join(
         side
@@ -51,7 +73,7 @@ def _what(fitted: FittedDetector) -> str:
     negative, positive = (_code(label) for label in fitted.coding)
     return (
         f"It distinguishes posts labelled {positive}{named} from posts labelled "
-        f"{negative}, by their {sides}. Made with mmevent {__version__}, by the "
+        f"{negative}, by their {sides}. Made with mmevent {made_with}, by the "
         f"alpha/beta rule of Zhang and Pan (2019)."
     )
 
@@ -60,7 +82,8 @@ def _code(label: Any) -> str:
     return f"`{label.item()!r}`" if hasattr(label, "item") else f"`{label!r}`"
 
 
-def _training(fitted: FittedDetector) -> str:
+def training_of(fitted: FittedDetector) -> str:
+    """List the numbers of training posts, and their fingerprint."""
     posts = fitted.record.out_of_fold
     tested = posts[posts["fold"] >= 0]
     lines = [
@@ -73,10 +96,11 @@ def _training(fitted: FittedDetector) -> str:
         f"{int(tested['p_image'].notna().sum()):,} with an image probability",
         f"SHA-256 of texts, images and labels: `{fitted.record.data_hash}`",
     ]
-    return _bullets(lines)
+    return bullets(lines)
 
 
-def _rule(fitted: FittedDetector) -> str:
+def rule_of(fitted: FittedDetector) -> str:
+    """Say how a post gets its score, and when it is an event."""
     alpha, beta = fitted.rule.alpha, fitted.rule.beta
     pooled = _POOLED[fitted.rule.pool]
     if fitted.image is None:
@@ -148,14 +172,15 @@ def _estimate(fitted: FittedDetector) -> str:
     for title, frame in sections(estimate):
         parts += [f"### {title}", _frame(frame)]
     if estimate.notes:
-        parts += ["### Notes", _bullets(estimate.notes)]
+        parts += ["### Notes", bullets(estimate.notes)]
     return "\n\n".join(parts)
 
 
-def _branches(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
+def branches_of(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
+    """List the branches and their encoders."""
     used = (fitted.text, fitted.image, fitted.second)
     parts = [
-        _bullets(
+        bullets(
             f"`{name}`: {type(branch).__name__}"
             + ("" if any(branch is one for one in used) else ", not chosen")
             for name, branch in fitted.branches.items()
@@ -186,7 +211,8 @@ def _branches(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
-def _limits(fitted: FittedDetector) -> str:
+def limits_of(fitted: FittedDetector) -> str:
+    """List what the figures and scores do not say."""
     lines = [
         "The figures above hold for posts that are drawn as the training posts were. "
         "For another period, place, platform, language or kind of event, code a sample "
@@ -205,7 +231,7 @@ def _limits(fitted: FittedDetector) -> str:
             "A post whose images cannot be read is judged by its text alone; the audit "
             "names these images.",
         )
-    return _bullets(lines)
+    return bullets(lines)
 
 
 _USE = """\
@@ -222,7 +248,8 @@ or, from the command line, `mmevent predict path/to/this/folder posts.csv -o out
 not loaded. No file here is a pickle, and loading runs no code from the folder."""
 
 
-def _bullets(lines: Iterable[str]) -> str:
+def bullets(lines: Iterable[str]) -> str:
+    """Write a list."""
     return "\n".join(f"- {line}" for line in lines)
 
 

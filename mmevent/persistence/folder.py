@@ -155,6 +155,15 @@ def saved_image_root(folder: str | Path) -> str | None:
     return root if isinstance(root, str) else None
 
 
+def facts_of(folder: str | Path) -> tuple[dict[str, Any], str]:
+    """Return what detector.json holds, and the SHA-256 of the manifest.
+
+    Load the folder first, which checks both.
+    """
+    root = expanded(folder)
+    return _json_object(root, FACTS), _sha256(root / MANIFEST)
+
+
 def read_folder(folder: str | Path) -> tuple[Path, dict[str, bytes], set[str]]:
     """Check every file of a model folder against its manifest.
 
