@@ -187,6 +187,14 @@ class Ranking:
         return np.append(self.values, 0.0)[cut]
 
 
+def threshold_at(side: Ranking, cut: int) -> float:
+    """Return a threshold that flags the same posts as a cut."""
+    edge, below = float(side.edge(cut)), float(side.below(cut))
+    if np.isinf(edge):
+        return math.nextafter(below, math.inf)
+    return FLAG_ALL if below == 0 and not side.has_rest else midway(below, edge)
+
+
 def best_cuts(
     text: Ranking, image: Ranking, positives: int, bounds: tuple[float, float]
 ) -> tuple[float, float, float]:
