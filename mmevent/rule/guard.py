@@ -53,8 +53,7 @@ def f1_at(counts: Counts) -> FloatArray:
 
 def better_unsmoothed(
     event: NDArray[np.bool_],
-    by_smooth: FloatArray,
-    by_raw: FloatArray | None = None,
+    score: FloatArray,
     *,
     side: NDArray[Any] | None = None,
     groups: IntArray | None = None,
@@ -66,10 +65,8 @@ def better_unsmoothed(
     ----------
     event : ndarray of bool of shape (n_posts,)
         Which posts are events.
-    by_smooth : ndarray of shape (n_posts,)
-        Scores of the rule that was chosen with smoothing.
-    by_raw : ndarray of shape (n_posts,) or None, default=None
-        Scores of the rule that was chosen without; None for the same.
+    score : ndarray of shape (n_posts,)
+        A score of 0 is never flagged.
     side : ndarray of shape (n_posts,) or None, default=None
         Kinds of posts whose ROC curves are smoothed apart; None for one kind.
     groups : ndarray of int of shape (n_posts,) or None, default=None
@@ -99,25 +96,24 @@ def better_unsmoothed(
         return None
     if groups is None:
         # In an order of its own, so that the order of posts changes no resample.
-        order = np.lexsort((event, by_smooth, by_smooth if by_raw is None else by_raw))
+        order = np.lexsort((event, score))
         groups = np.empty(len(event), dtype=np.intp)
         groups[order] = np.arange(len(event))
-    smooth = _Cuts.of(by_smooth, event, groups, side)
-    raw = smooth if by_raw is None else _Cuts.of(by_raw, event, groups)
+    posts = _Cuts.of(score, event, groups, side)
     everyone = np.ones(int(groups.max()) + 1, dtype=np.intp)
-    chosen = raw.best(everyone, value)
-    if raw is smooth and chosen == smooth.best(everyone, value, smoothing=True):
+    smooth, raw = posts.best(everyone, value)
+    if smooth == raw:
         return None
     gain = 0.0
     for drawn in _resamples(len(everyone)):
         left_out = (drawn == 0).astype(np.intp)
         if (drawn[groups] * event).any() and (left_out[groups] * event).any():
-            gain += raw.value_at(raw.best(drawn, value), left_out, value)
-            cut = smooth.best(drawn, value, smoothing=True)
-            gain -= smooth.value_at(cut, left_out, value)
+            values = value(posts.counts(left_out))
+            smooth, other = posts.best(drawn, value)
+            gain += float(values[other] - values[smooth])
     if gain <= 0.0:
         return None
-    return raw.threshold_at(chosen), raw.value_at(chosen, everyone, value)
+    return posts.threshold_at(raw), float(value(posts.counts(everyone))[raw])
 
 
 def groups_of(groups: ArrayLike | None, n_posts: int) -> NDArray[np.intp]:
@@ -173,26 +169,27 @@ class _Cuts:
             sides.append(_Sorted(event[rows], group[rows], np.append(0, flagged)))
         return cls(values, bool((score <= 0).any()), sides)
 
-    def best(self, drawn: IntArray, value: Value, *, smoothing: bool = False) -> int:
-        """Return the best cut for groups that are drawn so often."""
-        counts = self._counts(drawn)
-        values = value(self._counts(drawn, smoothing) if smoothing else counts)
-        first = int(np.flatnonzero(values >= values.max() - TIE)[0])
-        # Cuts between two neighbouring posts that are drawn flag the same: midway.
-        flagged = counts.flagged
-        last = int(np.searchsorted(flagged, flagged[first], side="right")) - 1
-        return (first + last) // 2
+    def best(self, drawn: IntArray, value: Value) -> tuple[int, int]:
+        """Return the best cuts with and without smoothing for groups drawn so often."""
+        counts = self.counts(drawn)
 
-    def value_at(self, cut: int, drawn: IntArray, value: Value) -> float:
-        """Return the value of a cut for groups that are drawn so often."""
-        return float(value(self._counts(drawn))[cut])
+        def cut(counted: Counts) -> int:
+            values = value(counted)
+            first = int(np.flatnonzero(values >= values.max() - TIE)[0])
+            # Cuts between two neighbouring posts that are drawn flag the same: midway.
+            flagged = counts.flagged
+            last = int(np.searchsorted(flagged, flagged[first], side="right")) - 1
+            return (first + last) // 2
+
+        return cut(self.counts(drawn, smoothing=True)), cut(counts)
 
     def threshold_at(self, cut: int) -> float:
         """Return the threshold of a cut."""
         none = np.zeros(len(self.values) + 1, dtype=np.intp)
         return threshold_at(Ranking(self.values, none, none, self.has_rest), cut)
 
-    def _counts(self, drawn: IntArray, smoothing: bool = False) -> Counts:
+    def counts(self, drawn: IntArray, *, smoothing: bool = False) -> Counts:
+        """Return the counts of each cut for groups that are drawn so often."""
         flagged: Any = 0
         true: Any = 0
         n_events = n_posts = 0

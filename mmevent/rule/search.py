@@ -46,9 +46,9 @@ class Search:
     criterion : {"smooth", "f1"}, default="smooth"
         What is maximised: ``"f1"`` is F1 of the posts; ``"smooth"`` is F1 read off
         their smoothed ROC curves, which depends less on single posts, see
-        :func:`mmevent.rule.smooth_threshold`. The best rule is then
-        compared with the one of the highest F1 of the posts, as in
-        :func:`mmevent.rule.choose_threshold`.
+        :func:`mmevent.rule.smooth_threshold`. Where smoothing
+        does worse on posts left out, beta and the threshold of the best trial are
+        those of F1 itself, see :func:`mmevent.rule.choose_threshold`.
     n_trials : int, default=200
         Number of Optuna's trials, including those of a study that is resumed.
     alpha_bounds, beta_bounds : tuple of float, default=(0, 99) and (0.5, 2)
@@ -99,8 +99,8 @@ class TuningResult:
     Parameters
     ----------
     rule : Rule
-        The best parameters with their threshold: those of the best trial, or those
-        with the highest F1 of the posts where smoothing does worse.
+        The best parameters with their threshold. They are those of the best trial, but
+        for beta and the threshold where smoothing does worse, see `Search`.
     f1 : float
         F1 of the rule on the probabilities that chose it. It is too optimistic for new
         posts, see :func:`mmevent.evaluate`.
@@ -183,7 +183,7 @@ def tune_rule(
     trials = [trial for trial in study.trials if trial.user_attrs]
     rules = [Rule(**trial.user_attrs["rule"]) for trial in trials]
     values = [float(trial.value or 0.0) for trial in trials]
-    rule = space.guarded(rules, best_of(rules, values), groups)
+    rule = space.guarded(best_of(rules, values), groups)
     f1 = f1_of(rule.score(evidence) >= rule.threshold, event)
     return TuningResult(rule, f1, space.beta_free, rules, values, study)
 
@@ -309,28 +309,25 @@ class Space:
         )
         return replace(rule, beta=beta, threshold=threshold), f1
 
-    def guarded(self, rules: list[Rule], best: Rule, groups: ArrayLike | None) -> Rule:
-        """Return the best rule, or that of the highest raw F1 if it does better.
+    def guarded(self, rule: Rule, groups: ArrayLike | None) -> Rule:
+        """Return the rule, or that of the raw F1 at its weight if smoothing does worse.
 
-        The latter is searched at the same weights, image branches and poolings.
+        Both ways are compared at the same beta: a beta by the raw F1 has seen the posts
+        that a resample leaves out.
         """
         if self.criterion != "smooth":
-            return best
-        group = None if groups is None else groups_of(groups, len(self.event))
-        raw = replace(self, criterion="f1")
-        points = dict.fromkeys((rule.alpha, rule.image, rule.pool) for rule in rules)
-        found = [raw.best(a / (1.0 + a), *branch) for a, *branch in points]
-        other = best_of([rule for rule, _ in found], [f1 for _, f1 in found])
+            return rule
+        with_image = ~np.isnan(self.evidence.pooled[rule.image, rule.pool])
         better = better_unsmoothed(
             self.event,
-            best.score(self.evidence),
-            other.score(self.evidence),
-            side=~np.isnan(self.evidence.pooled[best.image, best.pool])
-            if self.beta_free
-            else None,
-            groups=group,
+            rule.score(self.evidence),
+            side=with_image if self.beta_free else None,
+            groups=None if groups is None else groups_of(groups, len(self.event)),
         )
-        return best if better is None else other
+        if better is None:
+            return rule
+        raw = replace(self, criterion="f1")
+        return raw.best(rule.alpha / (1.0 + rule.alpha), rule.image, rule.pool)[0]
 
     def name(self) -> str:
         """Name of the study: a hash of the probabilities and the search space."""

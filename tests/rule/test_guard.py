@@ -68,13 +68,6 @@ def test_a_corner_on_both_sides_is_found() -> None:
     assert found == pytest.approx(best_threshold(score, event))
 
 
-def test_the_better_of_two_scores_is_taken() -> None:
-    score, event = without_corner(600)
-    noise = np.random.default_rng(1).random(600)
-    assert better_unsmoothed(event, noise, score) == best_threshold(score, event)
-    assert better_unsmoothed(event, score, noise) is None
-
-
 def test_the_search_takes_the_raw_rule_at_a_corner() -> None:
     score, event = with_corner(2000)
     evidence, search = Evidence.from_images(score, [], []), Search(n_trials=1)
@@ -85,19 +78,16 @@ def test_the_search_takes_the_raw_rule_at_a_corner() -> None:
     assert found.rules[0].threshold != found.rule.threshold
 
 
-def test_the_raw_rule_of_a_search_has_its_own_alpha_and_beta() -> None:
+def test_beta_is_that_of_the_raw_f1_as_well() -> None:
     score, event = with_corner(3000)
-    picture, _ = with_corner(3000, seed=0)
-    image = np.flatnonzero(np.arange(3000) % 2)
-    noise = np.random.default_rng(1).random(3000)
-    text = np.where(np.arange(3000) % 2, 0.5 * noise, score)
-    evidence = Evidence.from_images(text, picture[image], image)
-    search = Search(n_trials=10, random_state=0)
+    picture = np.arange(3000) % 2 == 1
+    text = np.where(picture, np.nan, score)
+    evidence = Evidence.from_images(text, 0.7 * score[picture], np.flatnonzero(picture))
+    search = Search(n_trials=2, random_state=0)
     found = tune_rule(evidence, event, search=search)
     raw = tune_rule(evidence, event, search=replace(search, criterion="f1"))
     assert found.beta_identified
-    assert found.rule not in found.rules
-    assert found.f1 == pytest.approx(raw.f1, abs=0.01)
+    assert found.rule == raw.rule
 
 
 def test_groups_are_left_out_as_a_whole() -> None:
