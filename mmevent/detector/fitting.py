@@ -24,7 +24,7 @@ from mmevent.posts.labels import check_labels, check_some
 from mmevent.posts.prepared import SECOND
 from mmevent.rule.calibration import cases_of, check_enough, fit_maps
 from mmevent.rule.policies import Policy, budget_of, choose_threshold
-from mmevent.rule.search import cv_results, trials_frame
+from mmevent.rule.trials import cv_results, trials_frame
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -67,7 +67,9 @@ def tune_first(evidence: Evidence, labels: Labels, search: Search) -> TuningResu
     """Tune the fused rule on the posts that the first stage learns from."""
     known = np.flatnonzero(labels.known)
     event = labels.first.event[known]
-    return tune_rule(evidence.take(known), event, search=search)
+    return tune_rule(
+        evidence.take(known), event, search=search, groups=labels.group[known]
+    )
 
 
 def fit_systems(
@@ -185,7 +187,10 @@ def choose_stages(
     if both is None or not second.only_if_better:
         return both
     score = first.score(evidence)
-    alone = score >= BEST_THRESHOLD[search.criterion](score, event)[0]
+    threshold = choose_threshold(
+        "f1", score, event, criterion=search.criterion, groups=labels.group
+    )
+    alone = score >= threshold
     whole = both.score(evidence) >= both.threshold
     resampling = Resampling(labels.group)
     gain = resampling.ratios(whole, event)["f1"] - resampling.ratios(alone, event)["f1"]

@@ -65,7 +65,8 @@ def threshold_spread(
 ) -> pd.DataFrame:
     """Choose a fitted detector's threshold again on resamples of groups.
 
-    alpha, beta and the first stage stay as they are.
+    alpha, beta and the first stage stay as they are, and where the criterion is
+    ``"smooth"``, whether the threshold comes from the smoothed F1 or from the raw one.
 
     Returns
     -------
@@ -79,7 +80,9 @@ def threshold_spread(
         return pd.DataFrame()
     ways = [_by_policy(tested, policy, search)]
     if isinstance(policy, str) and policy == "f1":
-        ways.insert(0, _by_f1(tested, rule, stages, search))
+        for criterion in dict.fromkeys(["f1", search.criterion]):
+            by = replace(search, criterion=criterion)
+            ways.insert(0, _by_f1(tested, rule, stages, by))
     for choose, labels in ways:
         group = np.unique(labels, return_inverse=True)[1]
         if np.isclose(choose(np.arange(len(group)), group), threshold):

@@ -35,7 +35,6 @@ METHODS = ("sigmoid", "isotonic")
 MIN_POSTS = 1000  # for an isotonic map, which has a step wherever the posts have one
 MIN_A_CASE = 200
 _POOLED = "all"
-_C = 1000.0  # a weak penalty, which bounds the slope where scores separate the classes
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,8 @@ def fit_calibration(
     Parameters
     ----------
     method : {"sigmoid", "isotonic"}
-        A logistic curve (Platt 1999), or any rising curve (Zadrozny and Elkan 2002),
-        which needs 1,000 posts.
+        A logistic curve fitted with Platt's targets (Platt 1999, section 2), or any
+        rising curve (Zadrozny and Elkan 2002), which needs 1,000 posts.
     score : array-like of shape (n_posts,)
         Out-of-fold scores.
     y : array-like of shape (n_posts,)
@@ -189,16 +188,35 @@ def _fit(
     method: str, score: FloatArray, event: NDArray[np.bool_]
 ) -> dict[str, list[float]]:
     if method == "sigmoid":
-        model = LogisticRegression(C=_C).fit(score[:, None], event)
-        return {
-            "slope": model.coef_.ravel().tolist(),
-            "intercept": model.intercept_.tolist(),
-        }
+        slope, intercept = _platt(score, event)
+        return {"slope": [slope], "intercept": [intercept]}
     curve = IsotonicRegression(y_min=0.0, y_max=1.0).fit(score, event.astype(float))
     return {
         "score": curve.X_thresholds_.tolist(),
         "probability": curve.y_thresholds_.tolist(),
     }
+
+
+def _platt(score: FloatArray, event: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return slope and intercept of the logistic curve with Platt's targets.
+
+    The target is (P + 1) / (P + 2) for each of P events and 1 / (M + 2) for each of M
+    other posts, instead of 1 and 0. The slope stays finite where scores separate them.
+    """
+    n_events = int(event.sum())
+    n_others = len(event) - n_events
+    target = np.where(event, (n_events + 1) / (n_events + 2), 1 / (n_others + 2))
+    centre = float(score.mean())
+    width = float(score.std()) if np.ptp(score) > 0 else 1.0
+    standard = (score - centre) / width
+    # Each post once as an event and once as another post, weighted by its target.
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
+        np.concatenate([standard, standard])[:, None],
+        np.repeat([True, False], len(score)),
+        np.concatenate([target, 1.0 - target]),
+    )
+    slope = float(model.coef_[0, 0]) / width
+    return slope, float(model.intercept_[0]) - slope * centre
 
 
 def _apply(curve: dict[str, list[float]], score: FloatArray) -> FloatArray:

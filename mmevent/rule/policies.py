@@ -12,7 +12,6 @@ import numpy as np
 
 from mmevent._common import as_whole
 from mmevent.exceptions import InputError
-from mmevent.posts.duplicates import connected_groups
 from mmevent.rule.cuts import (
     FLAG_ALL,
     TIE,
@@ -20,6 +19,7 @@ from mmevent.rule.cuts import (
     as_scores,
     scores_and_events,
 )
+from mmevent.rule.guard import Counts, Value, better_unsmoothed, f1_at, groups_of
 from mmevent.rule.promises import assured_threshold
 from mmevent.rule.smoothing import BEST_THRESHOLD, smoothed
 
@@ -72,7 +72,9 @@ def choose_threshold(
         True or 1 for an event, False or 0 for another post.
     criterion : {"smooth", "f1"}, default="smooth"
         Whether F1, F-beta and costs are computed from the smoothed ROC curve, see
-        :class:`mmevent.rule.Search`, or from the posts themselves.
+        :class:`mmevent.rule.Search`, or from the posts themselves. With ``"smooth"``
+        the threshold from the posts themselves is taken where it does better on posts
+        that did not choose it, see Notes.
     groups : array-like of shape (n_posts,) or None, default=None
         Groups of posts. A precision or a recall is tested on sums over groups, since
         posts of one group are not independent evidence. None, or a missing value, for
@@ -98,6 +100,12 @@ def choose_threshold(
 
     Notes
     -----
+    Where a ROC curve has a corner, for example because a third of the events look like
+    nothing, a smoothed curve cuts it off. Therefore thresholds are chosen with and
+    without smoothing on 30 bootstrap resamples of the groups, and compared on the posts
+    that each resample left out. The threshold without smoothing is taken if it is the
+    better one there on average.
+
     Both are about a random post of the corpus, not about a random group: a group with
     twenty flagged posts counts twenty times. The posts must be drawn as the corpus is,
     by whole groups or one by one.
@@ -148,21 +156,24 @@ def choose_threshold(
     s, event = scores_and_events(score, y)
     if kind == "threshold":
         return float(value)
-    if kind == "f1":
-        return BEST_THRESHOLD[criterion](s, event)[0]
     if kind == "budget":
         raise InputError(
             f"policy={policy!r} has no threshold yet: expected posts to be predicted. "
             f"Use budget_threshold on their scores."
         )
     if kind in ("precision", "recall"):
-        return assured_threshold(kind, value, s, event, _group_numbers(groups, len(s)))
-    side = Ranking.of(s, event)
+        return assured_threshold(kind, value, s, event, groups_of(groups, len(s)))
+    valued = _value_of(kind, value)
     if criterion == "smooth":
-        side = smoothed(side)
-    if kind == "fbeta":
-        return _best_f_beta(side, int(event.sum()), value)
-    return _least_cost(side, event, value)
+        group = None if groups is None else groups_of(groups, len(s))
+        found = better_unsmoothed(event, s, groups=group, value=valued)
+        if found is not None:
+            return found[0]
+    if kind == "f1":
+        return BEST_THRESHOLD[criterion](s, event)[0]
+    if kind == "fbeta" and not event.any():
+        return FLAG_ALL
+    return _highest(valued, s, event, criterion)
 
 
 def budget_threshold(score: ArrayLike, n: int) -> float:
@@ -287,30 +298,44 @@ def _costs(policy: object) -> list[list[float]] | None:
     return table
 
 
-def _group_numbers(groups: ArrayLike | None, n: int) -> NDArray[np.intp]:
-    group = np.arange(n) if groups is None else np.asarray(groups)
-    if group.shape != (n,):
-        raise InputError(
-            f"groups do not fit the scores: expected one for each of {n} posts, got "
-            f"shape {group.shape}. Pass those of the same posts."
-        )
-    return connected_groups(group)  # a missing group links to no other post
+def _value_of(kind: str, setting: Any) -> Value:
+    """Return what a policy maximises."""
+    if kind == "f1":
+        return f1_at
+    return _f_beta(setting) if kind == "fbeta" else _saved(setting)
 
 
-def _best_f_beta(side: Ranking, n_events: int, beta: float) -> float:
-    """F-beta = (1 + b²) TP / (flagged + b² positives), van Rijsbergen (1979)."""
-    if n_events == 0:
-        return FLAG_ALL
-    f = (1 + beta**2) * side.true / (side.flagged + beta**2 * n_events)
-    return side.threshold(int(np.flatnonzero(f >= f.max() - TIE)[0]))
+def _f_beta(beta: float) -> Value:
+    """F-beta = (1 + b²) TP / (flagged + b² events), van Rijsbergen (1979)."""
+
+    def value(counts: Counts) -> FloatArray:
+        total = counts.flagged + beta**2 * counts.n_events
+        found: FloatArray = (1 + beta**2) * counts.true / total
+        return found
+
+    return value
 
 
-def _least_cost(
-    side: Ranking, event: NDArray[np.bool_], costs: list[list[float]]
-) -> float:
+def _saved(costs: list[list[float]]) -> Value:
     (spared, false), (missed, found) = costs
-    n_others = len(event) - int(event.sum())
-    false_alarms = side.flagged - side.true
-    total = spared * (n_others - false_alarms) + false * false_alarms
-    total = total + missed * (int(event.sum()) - side.true) + found * side.true
-    return side.threshold(int(np.argmin(total)))
+
+    def value(counts: Counts) -> FloatArray:
+        n_others = counts.n_posts - counts.n_events
+        false_alarms = counts.flagged - counts.true
+        total = spared * (n_others - false_alarms) + false * false_alarms
+        total = total + missed * (counts.n_events - counts.true) + found * counts.true
+        saved: FloatArray = -total
+        return saved
+
+    return value
+
+
+def _highest(
+    value: Value, score: FloatArray, event: NDArray[np.bool_], criterion: str
+) -> float:
+    """Return the threshold with the highest value, by the criterion alone."""
+    side = Ranking.of(score, event)
+    if criterion == "smooth":
+        side = smoothed(side)
+    values = value(Counts(side.flagged, side.true, int(event.sum()), len(event)))
+    return side.threshold(int(np.flatnonzero(values >= values.max() - TIE)[0]))

@@ -22,16 +22,16 @@ from mmevent.exceptions import InputError
 from mmevent.posts.labels import check_seed
 from mmevent.rule.cuts import FLAG_ALL, TIE, Ranking, as_events, best_cuts
 from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.guard import better_unsmoothed, groups_of
 from mmevent.rule.smoothing import BEST_THRESHOLD, smoothed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import optuna
-    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Search", "TuningResult", "cv_results", "rethreshold", "tune_rule"]
+__all__ = ["Search", "TuningResult", "rethreshold", "tune_rule"]
 
 MIN_PER_SIDE = 20
 _GREATEST_BOUND = 1e6
@@ -46,7 +46,9 @@ class Search:
     criterion : {"smooth", "f1"}, default="smooth"
         What is maximised: ``"f1"`` is F1 of the posts; ``"smooth"`` is F1 read off
         their smoothed ROC curves, which depends less on single posts, see
-        :func:`mmevent.rule.smooth_threshold`.
+        :func:`mmevent.rule.smooth_threshold`. Where smoothing
+        does worse on posts left out, beta and the threshold of the best trial are
+        those of F1 itself, see :func:`mmevent.rule.choose_threshold`.
     n_trials : int, default=200
         Number of Optuna's trials, including those of a study that is resumed.
     alpha_bounds, beta_bounds : tuple of float, default=(0, 99) and (0.5, 2)
@@ -97,7 +99,8 @@ class TuningResult:
     Parameters
     ----------
     rule : Rule
-        The best parameters with their threshold.
+        The best parameters with their threshold. They are those of the best trial, but
+        for beta and the threshold where smoothing does worse, see `Search`.
     f1 : float
         F1 of the rule on the probabilities that chose it. It is too optimistic for new
         posts, see :func:`mmevent.evaluate`.
@@ -134,6 +137,7 @@ def tune_rule(
     y: ArrayLike,
     *,
     search: Search | None = None,
+    groups: ArrayLike | None = None,
 ) -> TuningResult:
     """Find the alpha, beta, pooling and threshold with the highest (smoothed) F1.
 
@@ -145,6 +149,8 @@ def tune_rule(
         True or 1 for an event, False or 0 for another post.
     search : Search or None, default=None
         Settings of the search; None for ``Search()``.
+    groups : array-like of shape (n_posts,) or None, default=None
+        Groups of posts, drawn as a whole when both ways to a threshold are compared.
 
     Returns
     -------
@@ -156,8 +162,8 @@ def tune_rule(
     Raises
     ------
     InputError
-        If a setting of the search cannot be used, or `y` has another length or other
-        values.
+        If a setting of the search cannot be used, `y` has another length or other
+        values, or `groups` has another length.
 
     Examples
     --------
@@ -177,7 +183,7 @@ def tune_rule(
     trials = [trial for trial in study.trials if trial.user_attrs]
     rules = [Rule(**trial.user_attrs["rule"]) for trial in trials]
     values = [float(trial.value or 0.0) for trial in trials]
-    rule = best_of(rules, values)
+    rule = space.guarded(best_of(rules, values), groups)
     f1 = f1_of(rule.score(evidence) >= rule.threshold, event)
     return TuningResult(rule, f1, space.beta_free, rules, values, study)
 
@@ -185,7 +191,7 @@ def tune_rule(
 def rethreshold(
     rule: Rule, evidence: Evidence, event: ArrayLike, search: Search
 ) -> Rule:
-    """Find the best threshold for a rule on other posts, without a search.
+    """Find the best threshold for a rule on other posts, by the criterion alone.
 
     Parameters
     ----------
@@ -197,7 +203,7 @@ def rethreshold(
     event : array-like of shape (n_posts,)
         True or 1 for an event, False or 0 for another post.
     search : Search
-        Its criterion is used.
+        Its criterion is used; both ways to a threshold are not compared.
 
     Returns
     -------
@@ -303,6 +309,26 @@ class Space:
         )
         return replace(rule, beta=beta, threshold=threshold), f1
 
+    def guarded(self, rule: Rule, groups: ArrayLike | None) -> Rule:
+        """Return the rule, or that of the raw F1 at its weight if smoothing does worse.
+
+        Both ways are compared at the same beta: a beta by the raw F1 has seen the posts
+        that a resample leaves out.
+        """
+        if self.criterion != "smooth":
+            return rule
+        with_image = ~np.isnan(self.evidence.pooled[rule.image, rule.pool])
+        better = better_unsmoothed(
+            self.event,
+            rule.score(self.evidence),
+            side=with_image if self.beta_free else None,
+            groups=None if groups is None else groups_of(groups, len(self.event)),
+        )
+        if better is None:
+            return rule
+        raw = replace(self, criterion="f1")
+        return raw.best(rule.alpha / (1.0 + rule.alpha), rule.image, rule.pool)[0]
+
     def name(self) -> str:
         """Name of the study: a hash of the probabilities and the search space."""
         space = [
@@ -368,47 +394,6 @@ def _quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(verbosity)
-
-
-def trials_frame(result: TuningResult) -> pd.DataFrame:
-    """Return a table of the trials, one row per trial."""
-    import pandas as pd
-
-    frame = pd.DataFrame([asdict(rule) for rule in result.rules])
-    frame.insert(0, "trial", np.arange(len(frame)))
-    return frame.assign(value=result.values)
-
-
-def cv_results(
-    result: TuningResult, evidence: Evidence, y: ArrayLike, fold: NDArray[np.intp]
-) -> dict[str, Any]:
-    """Return the trials in the layout of scikit-learn's ``cv_results_``.
-
-    The score of a split is F1 of its posts at the trial's threshold, which is one for
-    all splits.
-    """
-    event = events_of(evidence, y)
-    names = ("alpha", "beta", "pool", "image")
-    params = [{name: getattr(rule, name) for name in names} for rule in result.rules]
-    splits = np.unique(fold[fold >= 0])
-    per_split = np.empty((len(params), len(splits)))
-    for i, rule in enumerate(result.rules):
-        flagged = rule.score(evidence) >= rule.threshold
-        for j, split in enumerate(splits):
-            rows = fold == split
-            per_split[i, j] = f1_of(flagged[rows], event[rows])
-    results: dict[str, Any] = {"params": params}
-    results |= {
-        f"param_{name}": np.ma.MaskedArray([p[name] for p in params]) for name in names
-    }
-    results |= {f"split{j}_test_score": per_split[:, j] for j in range(len(splits))}
-    results["mean_test_score"] = per_split.mean(axis=1)
-    results["std_test_score"] = per_split.std(axis=1)
-    order = np.unique(-results["mean_test_score"], return_inverse=True)[1]
-    results["rank_test_score"] = (
-        np.searchsorted(np.sort(order), order, side="left") + 1
-    ).astype(np.int32)
-    return results
 
 
 def f1_of(flagged: NDArray[np.bool_], event: NDArray[np.bool_]) -> float:

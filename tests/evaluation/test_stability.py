@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,36 @@ def test_resamples_without_events_choose_nothing(rule_and_tested: Any) -> None:
     row = spread(rule_and_tested, "f1", group=group).iloc[0]
     assert row["n_unmet"] > 0
     assert row["low"] > 0.01
+
+
+def test_a_threshold_by_the_raw_f1_is_chosen_again_by_the_raw_f1() -> None:
+    rng = np.random.default_rng(0)
+    event = rng.random(1500) < 0.1
+    high = np.where(event, rng.random(1500) < 0.7, rng.random(1500) < 0.03)
+    score = 1 / (1 + np.exp(-rng.normal(np.where(high, 4.0, -4.0), 1.5)))  # a corner
+    evidence = Evidence.from_images(score, [], [])
+    rule = tune_rule(evidence, event, search=SEARCH).rule
+    tested = pd.DataFrame(
+        {
+            "event": event,
+            "group": np.arange(1500),
+            "p_text": score,
+            "p_image": np.nan,
+            "score": score,
+        }
+    )
+    row, raw = (
+        threshold_spread(
+            tested,
+            rule,
+            None,
+            policy="f1",
+            threshold=rule.threshold,
+            search=replace(SEARCH, criterion=criterion),
+        )
+        for criterion in ("smooth", "f1")
+    )
+    pd.testing.assert_frame_equal(row, raw)
 
 
 def test_it_is_the_same_every_time(rule_and_tested: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.calibration import _sigmoid_calibration
 from sklearn.isotonic import IsotonicRegression
 
 from mmevent.exceptions import InputError
@@ -31,6 +32,32 @@ def test_a_known_curve_is_found(method: str) -> None:
     np.testing.assert_allclose(
         found.predict(at, ["text"] * 3), 1 / (1 + np.exp(4 - 8 * at)), atol=0.03
     )
+
+
+def test_a_sigmoid_is_that_of_platt() -> None:
+    score, event = make(500)
+    slope, offset = _sigmoid_calibration(score, event.astype(float))
+    found = fit_calibration("sigmoid", score, event, ["text"] * 500).maps["text"]
+    assert found["slope"] == pytest.approx([-slope], rel=1e-4)
+    assert found["intercept"] == pytest.approx([-offset], rel=1e-4)
+
+
+@pytest.mark.parametrize("width", [1.0, 1e-6])
+def test_separated_classes_have_no_probability_of_0_or_1(width: float) -> None:
+    rng = np.random.default_rng(0)
+    score = np.r_[rng.uniform(0.1, 0.4, 48), rng.uniform(0.7, 0.9, 12)] * width
+    event = np.arange(60) >= 48
+    found = fit_calibration("sigmoid", score, event, ["text"] * 60)
+    p = found.predict(score, ["text"] * 60)
+    # The mean is that of Platt's targets.
+    assert p.mean() == pytest.approx((12 * 13 / 14 + 48 / 50) / 60, abs=1e-5)
+    assert 0.001 < p.min() < p.max() < 0.999
+
+
+def test_equal_scores_have_the_mean_of_the_targets() -> None:
+    found = fit_calibration("sigmoid", [0.3] * 10, [1] * 3 + [0] * 7, ["text"] * 10)
+    p = found.predict([0.3, 0.9], ["text"] * 2)
+    assert p == pytest.approx((3 * 4 / 5 + 7 / 9) / 10)
 
 
 @cache

@@ -21,10 +21,8 @@ from mmevent.rule.search import (
     Search,
     TuningResult,
     best_of,
-    cv_results,
     f1_of,
     rethreshold,
-    trials_frame,
     tune_rule,
 )
 from mmevent.synthetic.scores import make_scores
@@ -489,43 +487,6 @@ def test_a_rule_on_the_posts_that_chose_it_keeps_its_threshold(
     found = rethreshold(rule, evidence, some_scores.y, search)
     assert found.threshold == pytest.approx(rule.threshold)
     assert (found.pool, found.image) == (rule.pool, rule.image)
-
-
-# Tables
-
-
-def test_trials_are_a_table(some_scores: SyntheticScores) -> None:
-    search = Search(n_trials=6, random_state=0)
-    found = tune_rule(evidence_of(some_scores), some_scores.y, search=search)
-    frame = trials_frame(found)
-    columns = ["trial", "alpha", "beta", "pool", "threshold", "image", "value"]
-    assert frame.columns.tolist() == columns
-    assert frame["value"].tolist() == found.values
-    assert frame["alpha"].tolist() == [rule.alpha for rule in found.rules]
-
-
-def test_cv_results_have_the_layout_of_scikit_learn(
-    some_scores: SyntheticScores,
-) -> None:
-    evidence, y = evidence_of(some_scores), some_scores.y
-    found = tune_rule(evidence, y, search=Search(n_trials=6, random_state=0))
-    fold = np.arange(len(y)) % 3 - 1  # the first fold is tested by none
-    results = cv_results(found, evidence, y, fold)
-    per_split = np.column_stack([results[f"split{j}_test_score"] for j in range(2)])
-    assert "split2_test_score" not in results
-    for i, rule in enumerate(found.rules):
-        assert results["params"][i]["alpha"] == rule.alpha
-        assert results["param_pool"][i] == rule.pool
-        for j in range(2):
-            rows = fold == j
-            flagged = rule.score(evidence)[rows] >= rule.threshold
-            assert per_split[i, j] == f1_of(flagged, y[rows] == 1)
-    np.testing.assert_allclose(results["mean_test_score"], per_split.mean(axis=1))
-    np.testing.assert_allclose(results["std_test_score"], per_split.std(axis=1))
-    ranks = [
-        1 + (results["mean_test_score"] > m).sum() for m in results["mean_test_score"]
-    ]
-    assert results["rank_test_score"].tolist() == ranks
 
 
 # Settings

@@ -73,6 +73,23 @@ def test_true_counts_are_never_changed_and_nor_is_what_is_flagged_of_nothing() -
     assert not np.array_equal(found.flagged, side.flagged)
 
 
+def test_bins_move_a_count_by_less_than_a_tenth_of_a_post() -> None:
+    side = Ranking.of(*normal_scores(2000))
+    events = int(side.true[-1])
+    others = int(side.flagged[-1]) - events
+    at = np.flatnonzero(np.diff(side.true)) + 1
+    z = norm.ppf((np.arange(events) + 0.5) / events)
+    y = norm.ppf((side.flagged[at] - side.true[at] + 0.5) / (others + 1))
+    line = np.polyval(np.polyfit(z, y, 1), z)
+    kernel = norm.pdf(z[:, None], z, 0.9 * events**-0.2)
+    curve = line + kernel @ (y - line) / kernel.sum(axis=1)
+    expected = (others + 1) * norm.cdf(curve) - 0.5
+    counted = smoothed(side)
+    np.testing.assert_allclose(
+        counted.flagged[at] - counted.true[at], expected, atol=0.1
+    )
+
+
 def test_between_events_other_posts_count_as_they_are() -> None:
     side = Ranking.of(*normal_scores(500))
     moved = smoothed(side).flagged - side.flagged
