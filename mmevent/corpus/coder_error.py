@@ -54,17 +54,25 @@ class Cells(NamedTuple):
     negative: FloatArray  # cells x coders
     truth: FloatArray
     n_posts: Counts
+    place: IntArray  # posts: the cell of each
 
     @classmethod
     def of(cls, codings: Codings, posts: IntArray, stratum: IntArray) -> Cells:
         """Count some of the posts; `stratum` has a value for each of them."""
         pairs = np.column_stack([stratum, codings.pattern[posts]]).astype(np.intp)
-        cells, count = np.unique(pairs, axis=0, return_counts=True)
+        cells, place, count = np.unique(
+            pairs, axis=0, return_inverse=True, return_counts=True
+        )
         pattern = cells[:, 1]
         return cls(
             *(cells[:, 0], codings.positive[pattern], codings.negative[pattern]),
-            *(codings.truth[pattern], count),
+            *(codings.truth[pattern], count, place.ravel()),
         )
+
+    def in_strata(self, n_strata: int) -> FloatArray:
+        """Return cells x strata, 1 where the cell is of the stratum."""
+        found: FloatArray = np.eye(n_strata)[self.stratum]
+        return found
 
     def chances(self, rates: Rates, share: FloatArray) -> FloatArray:
         """Chance that a post of each cell is an event; draws x cells."""
@@ -92,6 +100,8 @@ class Correction:
         Estimated, or given.
     drawn : Rates
         Draws of them; all alike where they are given.
+    chance : ndarray, n_coded
+        Chance that each coded post is an event, the mean of its draws.
     notes : list of str
         What was assumed.
     table : DataFrame
@@ -104,6 +114,7 @@ class Correction:
     share: FloatArray
     value: Rates
     drawn: Rates
+    chance: FloatArray
     notes: list[str]
     table: pd.DataFrame
 
@@ -115,14 +126,16 @@ class Correction:
         `size` counts its posts in each stratum, and `inside` says which of the coded
         posts are of it.
         """
-        rng, n_strata = np.random.default_rng(0), len(size)
-        posts = np.flatnonzero(inside)
+        posts, n_strata = np.flatnonzero(inside), len(size)
+        # Each group has draws of its own: the same ones would make groups alike.
+        rng = np.random.default_rng(posts[:1])
         cells = Cells.of(self.codings, posts, self.stratum[posts])
         coded = _in_strata(cells, n_strata)
         share = np.where(
             coded > 0, likeliest_shares(cells, n_strata, self.value), np.nan
         )
-        events = draw_events(cells, n_strata, rng, self.drawn)[0]
+        drawn = draw_events(cells, n_strata, rng, self.drawn)[0]
+        events = (drawn @ cells.in_strata(n_strata)).astype(int)
         return Totals.of(
             *(size, coded, flagged),
             size * np.where(coded > 0, share, self.share),
@@ -225,22 +238,24 @@ def correct(
         )
     cells = Cells.of(codings, np.arange(len(stratum)), stratum)
     n_coders = len(codings.coders)
+    given = None
     if known is None:
         share, value = likeliest(cells, n_strata)
-        drawn = draw_events(cells, n_strata, np.random.default_rng(0))[1]
     else:
         value = _constant(known, (1, n_coders))
         share = likeliest_shares(cells, n_strata, value)
-        drawn = _constant(known, (N_DRAWS, n_coders))
+        given = _constant(known, (N_DRAWS, n_coders))
+    events, drawn = draw_events(cells, n_strata, np.random.default_rng(0), given)
+    chance = (events.mean(axis=0) / cells.n_posts)[cells.place]
     table = _table(codings, value, drawn)
     notes = _notes(codings, table, known)
-    return Correction(codings, stratum, share, value, drawn, notes, table)
+    return Correction(codings, stratum, share, value, drawn, chance, notes, table)
 
 
 def draw_events(
     cells: Cells, n_strata: int, rng: np.random.Generator, rates: Rates | None = None
 ) -> tuple[Counts, Rates]:
-    """Draw the numbers of events among the coded posts of each stratum.
+    """Draw the numbers of events among the coded posts of each cell.
 
     Each draw is the last step of its own chain of a Gibbs sampler. Rates that are not
     given are drawn too.
@@ -251,16 +266,16 @@ def draw_events(
     if rates is None:
         rates = Rates(rng.uniform(0.5, 1, shape), rng.uniform(0, 0.5, shape))
     coded = _in_strata(cells, n_strata)
-    member = (cells.stratum[:, None] == np.arange(n_strata)).astype(float)
+    member = cells.in_strata(n_strata)
     share = rng.beta(0.5, 0.5, (N_DRAWS, n_strata)).clip(_EDGE, 1 - _EDGE)
-    found = np.zeros((N_DRAWS, n_strata), dtype=int)
+    events = np.zeros((N_DRAWS, len(cells.n_posts)), dtype=int)
     for _ in range(_STEPS if learnt else _STEPS_KNOWN):
         events = rng.binomial(cells.n_posts, cells.chances(rates, share))
-        found = (events @ member).astype(int)
+        found = events @ member
         share = rng.beta(0.5 + found, 0.5 + coded - found).clip(_EDGE, 1 - _EDGE)
         if learnt:
             rates = _drawn_rates(cells, events, rates, rng)
-    return found, rates
+    return events, rates
 
 
 def _drawn_rates(

@@ -12,6 +12,12 @@ from mmevent.corpus.coder_error import Correction, checked_rates, correct, likel
 from mmevent.corpus.codings import Codings, read_codings
 from mmevent.exceptions import InputError
 
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coder_error, "N_DRAWS", 200)
+
+
 SIZE = np.array([500.0, 2000.0])
 FLAGGED = np.array([True, False])
 
