@@ -34,6 +34,7 @@ N_DRAWS, N_REPEATS = 1000, 4
 _STEPS, _STEPS_KNOWN = 100, 40  # of each chain; the last one is kept
 _MOST_STEPS, _ENOUGH = 1000, 1e-7  # of the search for the likeliest rates
 _EDGE = 1e-9
+_HALF = 0.5  # a coder is right about more than half of the events, and of the others
 _HALVINGS = 40  # of the interval [0, 1]
 _SHOWN = 5  # coders in a note
 _EXAMPLES = ((1.0, 0.99), (0.9, 1.0))  # sensitivity and specificity of "what if"
@@ -214,9 +215,9 @@ def correct(
     is true of a post, and independently of each other. With two coders and two strata
     this identifies all rates (Hui and Walter 1980). The estimates maximise the
     likelihood (Dawid and Skene 1979). The draws are from the posterior distribution
-    by Gibbs sampling, with uniform priors of the rates, of which sensitivity and
-    specificity are above 1 in sum, and Beta(1/2, 1/2) of the shares (Joseph, Gyorkos
-    and Coupal 1995).
+    by Gibbs sampling, with uniform priors of sensitivity and specificity, from 1/2 to
+    1, and Beta(1/2, 1/2) of the shares (Joseph, Gyorkos and Coupal 1995). Without the
+    bound, codings in which no event is sure would leave open that coders see none.
 
     References
     ----------
@@ -264,7 +265,7 @@ def draw_events(
     shape = (N_DRAWS, n_coders)
     learnt = rates is None
     if rates is None:
-        rates = Rates(rng.uniform(0.5, 1, shape), rng.uniform(0, 0.5, shape))
+        rates = Rates(rng.uniform(_HALF, 1, shape), rng.uniform(0, _HALF, shape))
     coded = _in_strata(cells, n_strata)
     member = cells.in_strata(n_strata)
     share = rng.beta(0.5, 0.5, (N_DRAWS, n_strata)).clip(_EDGE, 1 - _EDGE)
@@ -281,13 +282,13 @@ def draw_events(
 def _drawn_rates(
     cells: Cells, events: Counts, rates: Rates, rng: np.random.Generator
 ) -> Rates:
-    """Draw rates, given what is true; a draw that breaks their order is not taken."""
+    """Draw rates, given what is true; a draw beyond their bounds is not taken."""
     drawn = []
     for count in (events, cells.n_posts - events):
         a, b = 1 + count @ cells.positive, 1 + count @ cells.negative
         drawn.append(rng.beta(a, b).clip(_EDGE, 1 - _EDGE))
-    high = np.where(drawn[0] > rates.false_positive, drawn[0], rates.sensitivity)
-    low = np.where(drawn[1] < high, drawn[1], rates.false_positive)
+    high = np.where(drawn[0] > _HALF, drawn[0], rates.sensitivity)
+    low = np.where(drawn[1] < _HALF, drawn[1], rates.false_positive)
     return Rates(high, low)
 
 
@@ -306,7 +307,9 @@ def likeliest(cells: Cells, n_strata: int) -> tuple[FloatArray, Rates]:
             (n @ cells.positive) / np.maximum(n @ n_codings, _EDGE)
             for n in (events, cells.n_posts - events)
         ]
-        rates = Rates(*(part[None].clip(_EDGE, 1 - _EDGE) for part in parts))
+        rates = Rates(
+            parts[0][None].clip(_HALF, 1 - _EDGE), parts[1][None].clip(_EDGE, _HALF)
+        )
         moved, share = np.abs(new - share).max(), new
         if moved < _ENOUGH:
             break
@@ -412,7 +415,8 @@ def _notes(
         f"All figures are corrected for errors of coders, which are estimated from "
         f"{codings.n_several:,} posts that were coded more than once or adjudicated. "
         f"Assumed: coders err independently of each other, given what is true of a "
-        f"post, and as often in one part of the corpus as in another."
+        f"post, as often in one part of the corpus as in another, and are right about "
+        f"more than half of the events and of the other posts."
     ]
     for row in table.head(_SHOWN).itertuples():
         notes.append(
@@ -423,6 +427,10 @@ def _notes(
         )
     if len(table) > _SHOWN:
         notes.append(f"{len(table) - _SHOWN} more coders are in the table of coders.")
-    if (table["sensitivity"] + table["specificity"] < 1.2).any():
-        notes.append("A coder is hardly better than chance: the correction is weak.")
+    weak = table["sensitivity"] + table["specificity"] < 1.2
+    if (weak | (table["sensitivity"] <= _HALF)).any():
+        notes.append(
+            "A coder may find no more than half of the events, or be hardly better "
+            "than chance: do not rely on the correction."
+        )
     return notes

@@ -146,6 +146,13 @@ def test_all_posts_adjudicated_are_the_truth() -> None:
     assert_allclose([figure.value, figure.low, figure.high], event.sum(), atol=1e-3)
 
 
+def test_no_coding_as_an_event_does_not_leave_everything_open() -> None:
+    data, stratum, _ = codings([(0.0, 1.0)] * 2, n=150)
+    value, low, high = total(correct(data, stratum, 2))
+    assert (value, low) == (0, 0)
+    assert 0 < high < 0.1 * SIZE.sum()
+
+
 def test_the_same_codings_give_the_same_draws() -> None:
     data, stratum, _ = codings([(0.9, 0.95)] * 2, n=60)
     assert total(correct(data, stratum, 2)) == total(correct(data, stratum, 2))
@@ -163,7 +170,7 @@ def test_codings_by_chance_are_said() -> None:
     data, stratum, _ = codings([(0.5, 0.5)] * 2, n=60)
     found = correct(data, stratum, 2)
     assert found is not None
-    assert "hardly better than chance" in found.notes[-1]
+    assert "do not rely on the correction" in found.notes[-1]
 
 
 def test_many_coders_are_not_all_in_the_notes() -> None:
