@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmevent.cli import shared
+from mmevent.cli.coded import BY_GROUP, CODERS, check_paths, read_coders, show_errors
 from mmevent.cli.console import (
     check_apart,
     check_text_path,
@@ -102,6 +103,27 @@ AGREEMENT = [
         metavar="FILE",
         help="Table to write of the posts to adjudicate, with a column for each coder.",
     ),
+    click.option(
+        "--to-adjudicate",
+        type=shared.PATH,
+        metavar="FILE",
+        help="Table to write of the posts that a coder called an event, first those "
+        "that move the number of events most; needs what mmevent sample drew.",
+    ),
+    click.option(
+        "--sample",
+        "drawn",
+        type=shared.PATH,
+        metavar="TABLE",
+        help="With --to-adjudicate: what mmevent sample wrote, where LABELLED lacks "
+        "its columns.",
+    ),
+    click.option(
+        "--positive",
+        metavar="VALUE",
+        help="With --to-adjudicate: the label of an event, where labels are two others "
+        "than 1 and 0.",
+    ),
     shared.ENCODING,
     shared.QUIET,
 ]
@@ -144,6 +166,8 @@ ESTIMATE = [
         "of each time]",
     ),
     shared.DATE_FORMAT,
+    *CODERS,
+    *BY_GROUP,
     shared.JSON,
     shared.ENCODING,
     shared.QUIET,
@@ -287,6 +311,7 @@ def _with_columns(
         "mmevent estimate predictions.csv coded.csv --label event",
         "mmevent estimate predictions.csv coded.csv --label event --period month",
         "mmevent estimate predictions.csv coded.csv more.csv --label event",
+        "mmevent estimate predictions.csv coded.csv --label event --coder name",
     )
 )
 @shared.takes(ESTIMATE)
@@ -305,43 +330,45 @@ def estimate(
     PREDICTIONS are those of all its posts; LABELLED is what `mmevent sample` drew from
     them, coded by hand, or, with --sample, an export of Label Studio. Give the tables
     of all draws, where one was added to another. Several rows of one post are several
-    codings of it.
+    codings of it: all figures are then corrected for the errors of coders that they
+    show.
     """
     from mmevent.corpus import estimate_corpus, read_coded
 
     if options["timezone"] is not None and options["period"] is None:
         shared.refuse("--timezone is that of --period: add --period.")
     check_text_path(json_path, "--json")
-    check_apart([predictions, *labelled, *drawn], [json_path])
+    written = check_paths(options)
+    read = [predictions, *labelled, *drawn, options["adjudicated"]]
+    check_apart(read, [json_path, *written])
     with start_session(quiet=quiet) as session:
         audit = session.read(predictions)
         coded = [session.read(path, read_coded) for path in labelled]
         for path, table in zip(labelled, coded, strict=True):
             shared.check_column(path, table, label, "--label")
         shared.read_dates(predictions, audit, {}, date_format)
-        found = estimate_corpus(
-            audit,
-            coded,
-            label,
-            sample=[session.read(path) for path in drawn] or None,
-            pos_label=options["positive"],
-            by=options["by"],
-            period=options["period"],
-            timezone=options["timezone"],
-        )
+        known = {
+            "sample": [session.read(path) for path in drawn] or None,
+            "pos_label": options["positive"],
+            **{name: options[name] for name in ("by", "period", "timezone")},
+            **read_coders(labelled, coded, options, session),
+        }
+        found = estimate_corpus(audit, coded, label, **known)
         try:
             if json_path is not None:
                 write_text(json_path, found.to_json() + "\n")
                 session.say(f"Figures written to {json_path}")
         finally:
             show(str(found))
+        if written:
+            show_errors((audit, coded, label), known, options, found.notes, session)
 
 
 @click.command(
     epilog=shared.examples(
         "mmevent agreement coded.csv --label event --coder name",
         "mmevent agreement coded.csv --label event --coder name \\",
-        "    --disagreements to_adjudicate.csv",
+        "    --to-adjudicate to_adjudicate.csv",
     )
 )
 @shared.takes(AGREEMENT)
@@ -351,6 +378,9 @@ def agreement(
     coder: str,
     scheme: str | None,
     disagreements: Path | None,
+    to_adjudicate: Path | None,
+    drawn: Path | None,
+    positive: str | None,
     quiet: bool,
 ) -> None:
     """Measure how far the coders of LABELLED agree.
@@ -361,19 +391,32 @@ def agreement(
     """
     from mmevent.corpus import agreement as measure
     from mmevent.corpus import read_coded
+    from mmevent.corpus import to_adjudicate as in_order
     from mmevent.posts import write_table
     from mmevent.posts.tables import check_table_path
 
-    if disagreements is not None:
-        check_table_path(disagreements)
-    check_apart([labelled], [disagreements])
+    for path in (disagreements, to_adjudicate):
+        if path is not None:
+            check_table_path(path)
+    for value, option in ((drawn, "--sample"), (positive, "--positive")):
+        if value is not None and to_adjudicate is None:
+            shared.refuse(f"{option} does nothing here: add --to-adjudicate.")
+    check_apart([labelled, drawn], [disagreements, to_adjudicate])
     with start_session(quiet=quiet) as session:
         coded = session.read(labelled, read_coded)
         for name, option in ((label, "--label"), (coder, "--coder")):
             shared.check_column(labelled, coded, name, option)
         labels = None if scheme is None else scheme.split("|")
         found = measure(coded, label, coder=coder, labels=labels)
+        if to_adjudicate is not None:
+            sample = None if drawn is None else session.read(drawn)
+            first = in_order(
+                coded, label, coder=coder, sample=sample, pos_label=positive
+            )
         try:
+            if to_adjudicate is not None:
+                write_table(first, to_adjudicate)
+                session.say(f"Posts in the order to adjudicate are in {to_adjudicate}")
             if disagreements is not None:
                 write_table(found.disagreements, disagreements)
                 session.say(f"Posts to adjudicate written to {disagreements}")

@@ -5,7 +5,9 @@ of events, precision and recall with intervals. Start reading at `sampling.py`, 
 `estimate.py`.
 """
 
+from mmevent.corpus.adjudication import to_adjudicate
 from mmevent.corpus.coders import Agreement, agreement
+from mmevent.corpus.differential import DifferentialErrors, differential_errors
 from mmevent.corpus.estimate import CorpusEstimate, estimate_corpus
 from mmevent.corpus.label_studio import label_studio_tasks, read_coded
 from mmevent.corpus.sampling import draw_sample, expected_widths, sample_size
@@ -13,11 +15,14 @@ from mmevent.corpus.sampling import draw_sample, expected_widths, sample_size
 __all__ = [
     "Agreement",
     "CorpusEstimate",
+    "DifferentialErrors",
     "agreement",
+    "differential_errors",
     "draw_sample",
     "estimate_corpus",
     "expected_widths",
     "label_studio_tasks",
     "read_coded",
     "sample_size",
+    "to_adjudicate",
 ]

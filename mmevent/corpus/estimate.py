@@ -13,6 +13,7 @@ import pandas as pd
 from mmevent._common import as_html
 from mmevent._settings import with_own_settings
 from mmevent.corpus.coded import checked_codes
+from mmevent.corpus.coder_error import read_correction
 from mmevent.corpus.domains import domains
 from mmevent.corpus.sampling import checked_predictions
 from mmevent.corpus.shares import StratumCounts, effective_size, figures
@@ -44,9 +45,13 @@ class CorpusEstimate:
     effective_sample_size : float
         Size of a simple random sample of the corpus that would give an equally narrow
         interval for the number of events; NaN where none or
-        all of the coded posts are events.
+        all of the coded posts are events, or errors of coders are corrected.
     notes : list of str
         What a reader must know in addition to the figures.
+    coders : DataFrame or None, default=None
+        Where errors of coders are corrected: one row per coder with ``coder``,
+        ``sensitivity`` and ``specificity``, each with ``_low`` and ``_high``, the ends
+        of its 95% interval, and ``n_posts``, the number of posts that were coded.
 
     Examples
     --------
@@ -67,6 +72,7 @@ class CorpusEstimate:
     n_coded: int
     effective_sample_size: float
     notes: list[str]
+    coders: pd.DataFrame | None = None
 
     def to_json(self) -> str:
         """Return the estimate as JSON; undefined figures are null."""
@@ -75,6 +81,9 @@ class CorpusEstimate:
         known = {
             "table": table,
             "effective_sample_size": None if size != size else size,
+            "coders": None
+            if self.coders is None
+            else self.coders.to_dict(orient="records"),
         }
         return json.dumps({**vars(self), **known}, indent=2, allow_nan=False)
 
@@ -104,6 +113,10 @@ def estimate_corpus(
     by: str | None = None,
     period: str | None = None,
     timezone: str | None = None,
+    coder: str | None = None,
+    sensitivity: float | None = None,
+    specificity: float | None = None,
+    adjudicated: pd.DataFrame | None = None,
 ) -> CorpusEstimate:
     """Estimate the number of events, precision and recall of a corpus.
 
@@ -115,8 +128,9 @@ def estimate_corpus(
     coded : DataFrame or sequence of DataFrame
         ``id``, ``stratum`` and ``inclusion_probability`` from `draw_sample`, and the
         label: 1 or True for an event, 0 or False for others. A post may have several
-        rows, one for each coding; their mean is used. With several tables, a sample and
-        those that were added to it by ``draw_sample(..., add_to=...)``.
+        rows, one for each coding: all figures are then corrected for the errors of
+        coders that they show. With several tables, a sample and those that were added
+        to it by ``draw_sample(..., add_to=...)``.
     label : str
         Column of the label.
     sample : DataFrame, sequence of DataFrame or None, default=None
@@ -132,6 +146,16 @@ def estimate_corpus(
     timezone : str or None, default=None
         Time zone of the periods, such as "America/New_York". None for that of each
         ``created_at``: "2024-03-31T23:30:00-05:00" is in March.
+    coder : str or None, default=None
+        Column of `coded` that names the coder, where coders differ in their errors.
+        None for the same error rates in all codings.
+    sensitivity, specificity : float or None, default=None
+        Share of the events that a coder calls an event, and share of the other posts
+        that a coder calls none, where both are known. None for estimates from posts
+        with several codings, or an adjudicated one.
+    adjudicated : DataFrame or None, default=None
+        ``id`` and the label: what is true of some of the coded posts. A row without a
+        label says nothing.
 
     Returns
     -------
@@ -162,8 +186,19 @@ def estimate_corpus(
     For a group, N_h, n_h and k_h count its posts only. Where n_h is 0, p_h is the share
     in the whole stratum, l_h is 0 and u_h is 1.
 
+    With several codings of a post, adjudicated posts or given rates, k_h is not known.
+    A latent-class model of the codings gives draws of it (Hui and Walter 1980, Dawid
+    and Skene 1979), and each draw an exact confidence distribution; a figure's interval
+    has its ends at their quantiles (Fay, Proschan and Brittain 2015). The effective
+    sample size is then NaN.
+
     References
     ----------
+    Dawid and Skene (1979), "Maximum Likelihood Estimation of Observer Error-Rates Using
+    the EM Algorithm", Applied Statistics 28. Fay, Proschan and Brittain (2015),
+    "Combining One-Sample Confidence Procedures for Inference in the Two-Sample Case",
+    Biometrics 71. Hui and Walter (1980), "Estimating the Error Rates of Diagnostic
+    Tests", Biometrics 36.
     Zou and Donner (2008), "Construction of Confidence Limits about Effect Measures: A
     General Approach", Statistics in Medicine 27. Korn and Graubard (1998), "Confidence
     Intervals for Proportions with Small Expected Number of Positive Counts Estimated
@@ -203,28 +238,45 @@ def estimate_corpus(
             guess,
         )
 
+    correction, notes = read_correction(
+        *(audit["id"].iloc[rows], stratum, strata.size.astype(float), coded, label),
+        pos_label=pos_label,
+        coder=coder,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        adjudicated=adjudicated,
+    )
     table = []
     everything = np.ones(len(audit), dtype=bool)
     masks = {"all": everything, **domains(audit, by, period, timezone)}
     for name, inside in masks.items():
         counts = counts_of(inside)
         of = {"group": name, "n_coded": int(counts.coded.sum())}
-        table += [{**of, **row._asdict()} for row in figures(counts)]
+        found = (
+            figures(counts)
+            if correction is None
+            else correction.figures(counts.size, counts.flagged, inside[rows])
+        )
+        table += [{**of, **row._asdict()} for row in found]
     n_seen = int((strata.stratum < 0).sum())
     missed = float(share[~strata.flagged[strata.stratum[rows]]].sum())
-    notes = _on_recall(missed) if share.any() else []
+    notes += _on_recall(missed) if share.any() else []
     if n_seen:
-        notes.append(
+        notes.insert(
+            0,
             f"{n_seen:,} posts that share a text or an image with training posts are "
-            f"left out of all figures."
+            f"left out of all figures.",
         )
     return CorpusEstimate(
         table=pd.DataFrame(table),
         n_posts=int(strata.size.sum()),
         n_flagged=int(strata.size[strata.flagged].sum()),
         n_coded=len(rows),
-        effective_sample_size=effective_size(counts_of(everything)),
+        effective_sample_size=np.nan
+        if correction
+        else effective_size(counts_of(everything)),
         notes=notes,
+        coders=correction.table if correction else None,
     )
 
 

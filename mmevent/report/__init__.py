@@ -14,6 +14,7 @@ from mmevent.report.plots import (
     plot_surface,
     plot_threshold,
 )
+from mmevent.report.series import plot_series
 
 __all__ = [
     "Errors",
@@ -24,6 +25,7 @@ __all__ = [
     "plot_learning_curve",
     "plot_precision_recall",
     "plot_reliability",
+    "plot_series",
     "plot_surface",
     "plot_threshold",
 ]

@@ -170,7 +170,7 @@ def test_what_label_studio_exports_is_read_back(
     ]
     export.write_text(json.dumps(rows))
     words = ["estimate", predictions, export, "--label", "event", "--positive", "yes"]
-    assert "20 [20, 20]" in done(*words, "--sample", drawn).stdout
+    assert "20 [20, 21]" in done(*words, "--sample", drawn).stdout
     assert "(--sample)" in refused(*words)
     said = done("agreement", export, "--label", "event", "--coder", "annotator")
     assert "60\n0 posts to adjudicate" in said.stdout

@@ -153,13 +153,56 @@ def test_predictions_that_tell_are_worth_more_posts() -> None:
     assert telling.effective_sample_size > 1.3 * guessed.effective_sample_size
 
 
-def test_the_mean_of_several_codings_counts() -> None:
+def noisy(
+    sample: pd.DataFrame,
+    names: str = "AB",
+    seed: int = 0,
+    right: tuple[float, float] = (0.9, 0.99),
+) -> pd.DataFrame:
+    """Let coders code a sample whose column event is true."""
+    rng = np.random.default_rng(seed)
+    event = sample["event"] == 1
+    return pd.concat(
+        sample.assign(
+            coder=name,
+            event=np.where(
+                event,
+                rng.random(len(sample)) < right[0],
+                rng.random(len(sample)) > right[1],
+            ).astype(int),
+        )
+        for name in names
+    )
+
+
+def test_several_codings_are_corrected_for_errors_of_coders() -> None:
+    audit, event = make(20000, prevalence=0.005)
+    sample = coded(audit, event, 600)
+    codings = noisy(sample)
+    found = estimate_corpus(audit, codings, "event")
+    assert found.n_coded == 600
+    mean = codings.groupby("id")["event"].mean()[sample["id"]].to_numpy()
+    naive = (mean / sample["inclusion_probability"]).sum()
+    value, low, high = found.table.loc[0, ["value", "low", "high"]]
+    assert naive > 1.8 * event.sum()
+    assert value < 1.4 * event.sum()
+    assert low <= event.sum() <= high < 20000
+    assert found.coders is not None
+    assert found.coders["coder"].tolist() == ["all coders"]
+    assert (
+        found.coders["specificity_low"][0] < 0.99 < found.coders["specificity_high"][0]
+    )
+    assert "specificity 0.9" in str(found)
+    assert '"specificity_low": 0.9' in found.to_json()
+    assert np.isnan(found.effective_sample_size)
+
+
+def test_one_coding_each_says_how_large_the_error_could_be() -> None:
     audit, event = make()
-    one = coded(audit, event, 200)
-    twice = pd.concat([one, one.assign(event=1 - one["event"])])
-    found = estimate_corpus(audit, twice, "event")
-    assert found.n_coded == 200
-    assert found.table["value"][0] == pytest.approx(1000)
+    found = estimate_corpus(audit, coded(audit, event, 200), "event")
+    assert found.coders is None
+    assert "no post was coded twice" in found.notes[-1]
+    assert "(specificity 0.99), the number of events would be" in found.notes[-1]
 
 
 def test_figures_print_and_come_as_json() -> None:
