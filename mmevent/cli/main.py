@@ -9,6 +9,7 @@ from mmevent.cli.console import OneLineGroup
 from mmevent.cli.corpus import agreement, estimate, sample
 from mmevent.cli.demo import demo
 from mmevent.cli.evaluate import evaluate
+from mmevent.cli.export_regression import export_regression
 from mmevent.cli.fit import fit
 from mmevent.cli.import_posts import import_posts
 from mmevent.cli.predict import predict
@@ -51,7 +52,7 @@ def main() -> None:
 
 for command in (
     *(demo, import_posts, fit, evaluate, predict),
-    *(sample, agreement, estimate, cache, tag),
+    *(sample, agreement, estimate, export_regression, cache, tag),
 ):
     main.add_command(command)
 

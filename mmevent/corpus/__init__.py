@@ -8,15 +8,20 @@ of events, precision and recall with intervals. Start reading at `sampling.py`, 
 from mmevent.corpus.coders import Agreement, agreement
 from mmevent.corpus.estimate import CorpusEstimate, estimate_corpus
 from mmevent.corpus.label_studio import label_studio_tasks, read_coded
+from mmevent.corpus.pseudo_outcomes import regression_table
+from mmevent.corpus.regression import Regression, fit_regression
 from mmevent.corpus.sampling import draw_sample, expected_widths
 
 __all__ = [
     "Agreement",
     "CorpusEstimate",
+    "Regression",
     "agreement",
     "draw_sample",
     "estimate_corpus",
     "expected_widths",
+    "fit_regression",
     "label_studio_tasks",
     "read_coded",
+    "regression_table",
 ]

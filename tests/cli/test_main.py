@@ -24,6 +24,7 @@ COMMANDS = [
     "demo",
     "estimate",
     "evaluate",
+    "export-regression",
     "fit",
     "import-posts",
     "predict",
