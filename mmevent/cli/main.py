@@ -20,6 +20,10 @@ COMMANDS = {
     "sample": ("corpus", "Draw predicted posts for coding by hand."),
     "agreement": ("corpus", "Measure how far coders agree."),
     "estimate": ("corpus", "Estimate events, precision and recall from such a sample."),
+    "export-regression": (
+        "export_regression",
+        "Write a table in which events stand in a regression.",
+    ),
     "card": ("card", "Print the card of a model, or a checklist for a report."),
     "cache": ("pretrained", "Show, or empty, the file that keeps embeddings."),
 }

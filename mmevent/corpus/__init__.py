@@ -10,19 +10,24 @@ from mmevent.corpus.coders import Agreement, agreement
 from mmevent.corpus.differential import DifferentialErrors, differential_errors
 from mmevent.corpus.estimate import CorpusEstimate, estimate_corpus
 from mmevent.corpus.label_studio import label_studio_tasks, read_coded
+from mmevent.corpus.pseudo_outcomes import regression_table
+from mmevent.corpus.regression import Regression, fit_regression
 from mmevent.corpus.sampling import draw_sample, expected_widths, sample_size
 
 __all__ = [
     "Agreement",
     "CorpusEstimate",
     "DifferentialErrors",
+    "Regression",
     "agreement",
     "differential_errors",
     "draw_sample",
     "estimate_corpus",
     "expected_widths",
+    "fit_regression",
     "label_studio_tasks",
     "read_coded",
+    "regression_table",
     "sample_size",
     "to_adjudicate",
 ]

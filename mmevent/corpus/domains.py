@@ -28,16 +28,20 @@ def domains(
         values = values.fillna(free_name("missing", set(keys)))
         found |= {f"{by}: {v}": (values == v).to_numpy() for v in values.unique()}
     if period is not None:
-        need_columns(audit, ["created_at"], *PREDICTIONS)
-        letters = {"day": "D", "week": "W", "month": "M", "year": "Y"}
-        if period not in letters:
-            raise InputError(
-                f"period={period!r} is not known: expected one of "
-                f"{', '.join(letters)}. Pass one of them."
-            )
-        times = local_times(audit, timezone)
-        cut = times.dt.to_period(letters[period]).astype(str)
+        cut = periods(audit, period, timezone).astype(str)
         found |= {v: (cut == v).to_numpy() for v in sorted(cut.unique())}
     elif timezone is not None:
         check_timezone(timezone)
     return found
+
+
+def periods(audit: pd.DataFrame, period: str, timezone: str | None) -> pd.Series:
+    """Return the period of each post, as pandas has them."""
+    need_columns(audit, ["created_at"], *PREDICTIONS)
+    letters = {"day": "D", "week": "W", "month": "M", "year": "Y"}
+    if period not in letters:
+        raise InputError(
+            f"period={period!r} is not known: expected one of "
+            f"{', '.join(letters)}. Pass one of them."
+        )
+    return local_times(audit, timezone).dt.to_period(letters[period])
