@@ -293,7 +293,8 @@ def _wide(
     if not (wide.notna().sum(axis=1) >= 2).any():
         raise InputError(
             f"no post was coded by two coders: expected some that are shared, got "
-            f"{wide.shape[1]} coders of {len(wide)} posts. Let two code the same posts."
+            f"{len(wide)} posts of {wide.shape[1]} "
+            f"coder{'s' * (wide.shape[1] > 1)}. Let two code the same posts."
         )
     ids, coders = (
         _as_given(keys[n], coded[c]) for n, c in (("id", "id"), ("coder", coder))

@@ -134,6 +134,14 @@ def test_codings_that_cannot_be_compared(change: Any, message: str) -> None:
         agreement(change(codings()), "event", coder="coder", labels=[0, 1])
 
 
+def test_one_coder_agrees_with_nobody() -> None:
+    coded = codings()
+    with pytest.raises(
+        InputError, match=r"no post was coded by two.*200 posts of 1 coder\."
+    ):
+        agreement(coded[coded["coder"] == "Ann"], "event", coder="coder")
+
+
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "krippendorff", None)
     with pytest.raises(MissingPackageError, match=r'pip install "mmevent\[coders\]"'):
