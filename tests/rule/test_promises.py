@@ -60,7 +60,7 @@ def test_one_more_group_that_is_right_is_more_evidence() -> None:
 def authors(rng: np.random.Generator, n: int, kind: str) -> Posts:
     """Draw posts of authors, whose label they all share."""
     if kind == "equal":
-        size = np.full(n, 20)
+        size = np.full(n, 10)
     elif kind == "copies":
         size = np.full(n, 6)
     else:
@@ -80,8 +80,8 @@ def authors(rng: np.random.Generator, n: int, kind: str) -> Posts:
 def test_a_promise_is_kept_with_groups(kind: str, policy: str) -> None:
     everyone, label, _ = authors(np.random.default_rng(10**6), 5000, kind)
     broken = attained = 0
-    for seed in range(40):
-        posts = Evidence.of(*authors(np.random.default_rng(seed), 150, kind))
+    for seed in range(30):
+        posts = Evidence.of(*authors(np.random.default_rng(seed), 120, kind))
         cut = assured_cut(policy, 0.8, posts)
         if cut is None:
             continue
@@ -89,8 +89,8 @@ def test_a_promise_is_kept_with_groups(kind: str, policy: str) -> None:
         flagged = everyone >= posts.side.threshold(cut)
         of = label if policy == "recall" else flagged
         broken += (flagged & label).sum() / of.sum() < 0.8
-    assert attained >= 4
-    assert broken <= 6  # 40 runs of a rate of 0.05: more in 1 of 300 cases
+    assert attained >= 3
+    assert broken <= 5  # 30 runs of a rate of 0.05: more in 1 of 300 cases
 
 
 @pytest.mark.parametrize("size", [1, 4])
@@ -111,9 +111,9 @@ def test_too_few_groups_are_told_how_many_would_do(size: int) -> None:
 
 def test_about_as_many_groups_as_were_named_would_do() -> None:
     score, event, group = authors(np.random.default_rng(3), 60, "copies")
-    with pytest.raises(PolicyError, match="groups like these would show it") as caught:
+    with pytest.raises(PolicyError, match="like these would show it") as caught:
         choose_threshold("recall>=0.95", score, event, groups=group)
-    found = re.search(r"About ([\d,]+) groups", str(caught.value))
+    found = re.search(r"About ([\d,]+) groups with", str(caught.value))
     assert found is not None
     enough = int(found[1].replace(",", ""))
     n = len(np.unique(group[event]))
