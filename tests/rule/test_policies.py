@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, fbeta_score
@@ -40,6 +40,7 @@ COSTS = [[0, 1], [5, 0]]
 class TestEveryPolicy:
     """What every policy keeps to."""
 
+    @settings(deadline=None)
     @given(posts=scored)
     def test_the_threshold_is_positive_and_finite(
         self, policy: Policy, posts: Any
@@ -50,6 +51,7 @@ class TestEveryPolicy:
             assume(False)
         assert 0 < threshold < np.inf
 
+    @settings(deadline=None)
     @given(posts=scored, seed=st.integers(0, 99))
     def test_the_order_of_posts_does_not_matter(
         self, policy: Policy, posts: Any, seed: int
