@@ -5,6 +5,7 @@ figures of matplotlib. Start reading at `errors.py`, then `plots.py`.
 """
 
 from mmevent.detector.learning import learning_curve
+from mmevent.report.choices import over_choices
 from mmevent.report.drawing import draw_plots
 from mmevent.report.errors import Errors, find_errors, labelled_scores
 from mmevent.report.plots import (
@@ -22,6 +23,7 @@ __all__ = [
     "find_errors",
     "labelled_scores",
     "learning_curve",
+    "over_choices",
     "plot_learning_curve",
     "plot_precision_recall",
     "plot_reliability",
