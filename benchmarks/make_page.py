@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks._common import RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-QUOTING = tuple(ROOT / "docs" / name for name in ("limits.md", "speed.md"))
+QUOTING = tuple(ROOT / "docs" / name for name in ("limits.md", "report.md", "speed.md"))
 _QUOTED = re.compile(r"(<!-- (\S+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 INTRODUCTION = """\
