@@ -46,13 +46,6 @@ def test_all_items_of_reforms_are_there_in_order(sheet: str) -> None:
     assert all(item(sheet, number) for number in ITEMS)
 
 
-def test_the_folder_is_named_by_its_manifest(original: Path, sheet: str) -> None:
-    facts, fingerprint = facts_of(original)
-    paragraph = sheet.partition("## Checklist")[0]
-    assert fingerprint in paragraph
-    assert facts["data_hash"] in paragraph
-
-
 def test_figures_are_those_of_the_estimate(original: Path, sheet: str) -> None:
     detector = load(original)
     row = detector.estimate_.to_frame().loc["fused"]
