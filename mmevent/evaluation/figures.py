@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mmevent.evaluation.baselines import BOTH, STAGE_1, whole
 from mmevent.evaluation.estimate import Estimate
 from mmevent.evaluation.intervals import F1, Interval
-from mmevent.evaluation.metrics import Resampling, Weights, scales
+from mmevent.evaluation.metrics import Resampling, Weights, divide, scales
 from mmevent.evaluation.nested import CROSS_FITTED, Run
 from mmevent.evaluation.slices import Slices, slice_figures, worse_served
 from mmevent.evaluation.spread import GIVEN_STAGE_1, Spread
@@ -312,14 +312,14 @@ def _reliability(
 def _mean(resampling: Resampling, values: NDArray[Any]) -> Interval:
     """Return the mean over posts of a value in [0, 1], with its interval."""
     total = np.ones(len(values))
-    figures = resampling.sums(values) / resampling.sums(total)
+    figures = divide(resampling.sums(values), resampling.sums(total))
     return resampling.interval(figures, resampling.basis(total))
 
 
 def _share(resampling: Resampling, hits: NDArray[np.float64]) -> Interval:
     """Return the share of the posts that are hits, with its interval."""
     total = np.ones(len(hits))
-    figures = resampling.sums(hits) / resampling.sums(total)
+    figures = divide(resampling.sums(hits), resampling.sums(total))
     return resampling.interval(figures, resampling.basis(total, hits))
 
 

@@ -89,9 +89,9 @@ class Counts(NamedTuple):
         """Precision, recall and F1."""
         flagged = self.true + self.false
         return {
-            "precision": _divide(self.true, flagged),
-            "recall": _divide(self.true, self.events),
-            "f1": _divide(2.0 * self.true, flagged + self.events),
+            "precision": divide(self.true, flagged),
+            "recall": divide(self.true, self.events),
+            "f1": divide(2.0 * self.true, flagged + self.events),
         }
 
 
@@ -273,8 +273,8 @@ class Resampling:
             return 1.0, 1.0
         n_events, n_others = self.sums(event), self.sums(~event)
         return (
-            weights.event * n_events[0] * _divide(np.ones(1), n_events, empty=0.0),
-            weights.other * n_others[0] * _divide(np.ones(1), n_others, empty=0.0),
+            weights.event * n_events[0] * divide(np.ones(1), n_events, empty=0.0),
+            weights.other * n_others[0] * divide(np.ones(1), n_others, empty=0.0),
         )
 
     def average_precision(
@@ -303,8 +303,8 @@ class Resampling:
             flagged = true * of_event + (flagged - true) * of_other
             true *= of_event
             gained = np.diff(true, axis=1, prepend=0.0)
-            area = (gained * _divide(true, flagged, empty=0.0)).sum(axis=1)
-            result[chosen] = _divide(area, true[:, -1])
+            area = (gained * divide(true, flagged, empty=0.0)).sum(axis=1)
+            result[chosen] = divide(area, true[:, -1])
         return result
 
 
@@ -317,6 +317,7 @@ def _resampled(n_groups: int) -> NDArray[np.uint8]:
     return counts
 
 
-def _divide(a: FloatArray, b: FloatArray, *, empty: float = np.nan) -> FloatArray:
+def divide(a: FloatArray, b: FloatArray, *, empty: float = np.nan) -> FloatArray:
+    """Return a / b, with a value of its own where b is 0."""
     ratio: FloatArray = np.divide(a, b, out=np.full(b.shape, empty), where=b > 0)
     return ratio

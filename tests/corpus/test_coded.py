@@ -63,7 +63,6 @@ def test_labels_are_joined_to_the_sample_that_was_drawn() -> None:
     labels = CODED[["id", "event"]].sample(frac=1, random_state=0)
     labels["id"] = labels["id"].astype(str)
     assert same(labels, sample=DRAWN)
-    assert same(pd.concat([labels, labels]), sample=DRAWN)
     with pytest.raises(InputError, match="pass the table that was drawn as well"):
         same(labels)
     with pytest.raises(InputError, match="1 posts of the sample have no label"):

@@ -90,7 +90,7 @@ def test_no_event_in_the_sample_is_no_proof_that_there_is_none() -> None:
     found = estimate_corpus(audit, coded(audit, event & False, 200), "event")
     table = found.table.set_index("figure")
     assert table.loc["n_events", "value"] == 0
-    assert table.loc["n_events", "high"] > 50
+    assert table.loc["n_events", "high"] > 30
     assert np.isnan(table.loc["recall", "value"])
     assert "– [0.00, 1.00]" in str(found)
     assert np.isnan(found.effective_sample_size)
@@ -134,7 +134,7 @@ def test_a_group_without_coded_posts_has_a_dash() -> None:
     found = estimate_corpus(audit, sample, "event", by="country")
     row = found.table[found.table["group"] == "country: B"].set_index("figure")
     assert np.isnan(row.loc["precision", "value"])
-    assert row.loc["recall", ["low", "high"]].tolist() == [0, 1]
+    assert_allclose(row.loc["recall", ["low", "high"]].tolist(), [0, 1])
 
 
 def test_a_time_that_is_missing_is_said() -> None:
@@ -201,8 +201,8 @@ def test_one_coding_each_says_how_large_the_error_could_be() -> None:
     audit, event = make()
     found = estimate_corpus(audit, coded(audit, event, 200), "event")
     assert found.coders is None
-    assert "no post was coded twice" in found.notes[-1]
-    assert "(specificity 0.99), the number of events would be" in found.notes[-1]
+    (said,) = [note for note in found.notes if "no post was coded twice" in note]
+    assert "(specificity 0.99), the number of events would be" in said
 
 
 def test_figures_print_and_come_as_json() -> None:
@@ -222,12 +222,18 @@ def without_a_row(sample: pd.DataFrame) -> pd.DataFrame:
         (lambda s: s.drop(columns="event"), "has no column 'event'"),
         (lambda s: s.drop(columns="inclusion_probability"), "'inclusion_probability'"),
         (lambda s: s.drop(columns="stratum"), "Code what mmevent sample drew"),
-        (lambda s: s.assign(id="x" + s["id"]), "200 coded posts are not in the pred"),
+        (
+            lambda s: s.assign(id="x" + s["id"]),
+            "200 posts of the coded sample are not in the pred",
+        ),
         (lambda s: s.assign(event=s["event"] + 1), "other labels than 0 and 1 in"),
         (lambda s: s.assign(event="yes"), r"got \['yes'\]"),
         (lambda s: s.assign(stratum=0), "drawn from other predictions"),
-        (without_a_row, "the sample is not whole"),
-        (lambda s: s[s["stratum"] < 3], "the sample is not whole"),
+        (without_a_row, "the coded sample is not whole"),
+        (
+            lambda s: s[s["stratum"] < s["stratum"].max()],
+            "the coded sample is not whole",
+        ),
         (lambda s: s.assign(event=s["event"].where(s.index > 2)), "3 posts of the sam"),
     ],
     ids=[
@@ -255,7 +261,9 @@ def test_a_coded_training_post_is_refused() -> None:
     audit, event = make()
     sample = coded(audit, event, 200)
     audit["seen_in_training"] = audit["id"].isin(sample["id"][:7])
-    with pytest.raises(InputError, match="7 of which were seen in training"):
+    with pytest.raises(
+        InputError, match="7 of which are posts that were seen in training"
+    ):
         estimate_corpus(audit, sample, "event")
 
 

@@ -185,7 +185,7 @@ def other_sample(audit: pd.DataFrame, event: np.ndarray) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (other_sample, "the sample was drawn from other predictions"),
+        (other_sample, "sample was drawn from other predictions"),
         (lambda a, e: {"features": "wage"}, "has no column 'wage'"),
         (lambda a, e: {"features": "id"}, "'id' cannot help to predict"),
         (lambda a, e: {"features": "gap"}, "750 rows without a value"),
@@ -207,7 +207,7 @@ def other_sample(audit: pd.DataFrame, event: np.ndarray) -> dict[str, Any]:
         ),
         (
             lambda a, e: {"coded": coded(a, e).assign(inclusion_probability=0)},
-            "the sample is not whole|inclusion_probability",
+            "an inclusion_probability of 0",
         ),
     ],
 )

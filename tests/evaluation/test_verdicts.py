@@ -127,13 +127,13 @@ def test_a_detector_that_flags_nothing_finds_nothing() -> None:
     assert said == "This detector flags none of the 300 posts: it finds no event."
 
 
-def test_one_group_has_no_interval() -> None:
+def test_one_group_shows_nothing() -> None:
     found = estimate(flags(events(), 0.9, 0.1), group=np.zeros(N, dtype=int))
     gain = found.differences.set_index("baseline").loc["flag all"]
-    assert np.isnan(gain["low"])
+    assert (gain["low"], gain["high"]) == (-1, 1)
     (said,) = verdicts(found)
     assert said.startswith(NOT_BETTER)
-    assert ", without an interval; but " not in said
+    assert "[-1.000, +1.000]" in said
 
 
 def test_a_given_prevalence_counts() -> None:
