@@ -224,7 +224,7 @@ def without_a_row(sample: pd.DataFrame) -> pd.DataFrame:
         (lambda s: s.drop(columns="stratum"), "Code what mmevent sample drew"),
         (
             lambda s: s.assign(id="x" + s["id"]),
-            "200 posts of the coded sample are not in the pred",
+            "200 posts of the coded sample are not",
         ),
         (lambda s: s.assign(event=s["event"] + 1), "other labels than 0 and 1 in"),
         (lambda s: s.assign(event="yes"), r"got \['yes'\]"),
@@ -261,9 +261,7 @@ def test_a_coded_training_post_is_refused() -> None:
     audit, event = make()
     sample = coded(audit, event, 200)
     audit["seen_in_training"] = audit["id"].isin(sample["id"][:7])
-    with pytest.raises(
-        InputError, match="7 of which are posts that were seen in training"
-    ):
+    with pytest.raises(InputError, match="7 of which are posts that were seen"):
         estimate_corpus(audit, sample, "event")
 
 
