@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ _TITLES = {
     "recall": "recall",
     "average_precision": "average precision",
 }
+_WIDTH = 100  # characters of a line
 _WIDEST = 28  # characters of a slice's name
 
 
@@ -192,7 +194,7 @@ class Estimate:
         )
 
     def __str__(self) -> str:
-        parts = [*verdicts(self), heading(self)]
+        parts = [*(fill(said, _WIDTH) for said in verdicts(self)), heading(self)]
         parts += [f"{title}\n{_to_text(frame)}" for title, frame in sections(self)]
         if self.notes:
             parts.append("Notes\n" + "\n".join(f"- {note}" for note in self.notes))

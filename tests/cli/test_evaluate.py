@@ -42,7 +42,7 @@ def test_evaluate_on_held_out_posts(
     # Neutral texts of made-up posts are seldom equal; were one, it would be dropped.
     words = ["--held-out", "--drop-seen", "--label", "later"]
     out = done("evaluate", model, path, *words).stdout
-    assert out.startswith("Estimate by held-out posts, never seen in training")
+    assert "Estimate by held-out posts, never seen in training\n" in out
 
 
 def test_held_out_posts_that_were_training_posts(

@@ -184,6 +184,9 @@ def test_every_form_says_it_before_the_figures() -> None:
     found = estimate(np.ones(N, dtype=bool))
     for text in (str(found), found._repr_html_()):
         assert text.index(NOT_BETTER) < text.index("Estimate by")
+    said = str(found).partition("Estimate by")[0]
+    assert max(map(len, said.splitlines())) <= 100
+    assert " ".join(said.split()) == verdicts(found)[0]
     again = Estimate.from_dict(found.to_dict())
     assert verdicts(again) == verdicts(found)
     without = replace(found, differences=found.differences.iloc[:0])
