@@ -34,7 +34,7 @@ from mmevent import (
 from mmevent.exceptions import (
     InputError,
 )
-from mmevent.rule.smoothing import smooth_threshold
+from mmevent.rule.policies import choose_threshold
 from mmevent.synthetic.posts import make_posts
 
 
@@ -192,7 +192,8 @@ def test_held_out_baselines_are_tuned_on_the_training(detector: EventDetector) -
     estimate = evaluate(detector, posts, y, held_out=True)
     training = detector.out_of_fold_
     p_text = np.nan_to_num(training["p_text"])
-    threshold = smooth_threshold(p_text, training["event"])[0]
+    groups = training["group"]
+    threshold = choose_threshold("f1", p_text, training["event"], groups=groups)
     flagged = np.nan_to_num(detector.audit(posts)["p_text"]) >= threshold
     f1 = estimate.to_frame().loc["text only", "f1"]
     assert f1 == pytest.approx(f1_score(y, flagged))
