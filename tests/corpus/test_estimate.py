@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mmevent.corpus.estimate import estimate_corpus
-from mmevent.corpus.sampling import draw_sample
+from mmevent.corpus.sampling import SamplePlan, draw_sample
 from mmevent.exceptions import InputError
 
 
@@ -31,6 +32,16 @@ def make(
 def coded(audit: pd.DataFrame, event: pd.Series, n: int, seed: int = 0) -> pd.DataFrame:
     sample = draw_sample(audit, n, random_state=seed)
     return sample.assign(event=event[sample["id"]].to_numpy() * 1)
+
+
+def samples(
+    audit: pd.DataFrame, event: pd.Series, n: int, n_samples: int
+) -> Iterator[pd.DataFrame]:
+    """Draw and code several samples, which are planned once."""
+    plan = SamplePlan(audit)
+    for seed in range(n_samples):
+        sample = plan.draw(n, seed)
+        yield sample.assign(event=event[sample["id"]].to_numpy() * 1)
 
 
 def truth(audit: pd.DataFrame, event: pd.Series) -> dict[str, float]:
@@ -64,9 +75,9 @@ def test_a_whole_corpus_that_is_coded_is_known() -> None:
 
 def test_estimates_cover_what_is_true() -> None:
     hits: dict[str, list[bool]] = {}
-    for seed in range(40):
-        audit, event = make(3000, prevalence=0.03, seed=seed)
-        found = estimate_corpus(audit, coded(audit, event, 200, seed), "event").table
+    audit, event = make(3000, prevalence=0.03)
+    for sample in samples(audit, event, 200, 40):
+        found = estimate_corpus(audit, sample, "event").table
         for row in found.itertuples():
             value = truth(audit, event)[row.figure]
             hits.setdefault(row.figure, []).append(row.low <= value <= row.high)
@@ -76,10 +87,8 @@ def test_estimates_cover_what_is_true() -> None:
 def test_estimates_are_unbiased() -> None:
     audit, event = make(1000)
     values = [
-        estimate_corpus(audit, coded(audit, event, 150, seed), "event").table["value"][
-            0
-        ]
-        for seed in range(60)
+        estimate_corpus(audit, sample, "event").table["value"][0]
+        for sample in samples(audit, event, 150, 60)
     ]
     error = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values) - event.sum()) < 3 * error
@@ -113,9 +122,8 @@ def test_figures_of_groups_and_months() -> None:
 
 def test_intervals_of_groups_cover() -> None:
     hits: dict[str, list[bool]] = {}
-    for seed in range(40):
-        audit, event = make(3000, prevalence=0.05, seed=seed)
-        sample = coded(audit, event, 300, seed)
+    audit, event = make(3000, prevalence=0.05)
+    for sample in samples(audit, event, 300, 40):
         found = estimate_corpus(audit, sample, "event", by="country").table
         inside = audit["country"] == "A"
         true = truth(audit[inside], event[audit["id"][inside]])
