@@ -17,6 +17,32 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+CODED = [
+    click.argument("predictions", type=shared.PATH),
+    click.argument("labelled", type=shared.PATH, nargs=-1, required=True),
+    click.option(
+        "--label",
+        required=True,
+        metavar="COLUMN",
+        help="Column of LABELLED: 1 for an event, 0 for others.",
+    ),
+    click.option(
+        "--positive",
+        metavar="VALUE",
+        help="The label of an event, where labels are two others than 1 and 0.",
+    ),
+    click.option(
+        "--sample",
+        "drawn",
+        type=shared.PATH,
+        multiple=True,
+        metavar="TABLE",
+        help="What mmevent sample wrote, where LABELLED is an export of Label Studio; "
+        "several times for several draws.",
+    ),
+]
+"""Predictions, and the sample of them that was coded, of one draw or of several."""
+
 CODERS = [
     click.option(
         "--coder",
@@ -95,6 +121,18 @@ def check_paths(options: Mapping[str, Any]) -> list[Path]:
         check_text_path(plot, "--plot")
         require("matplotlib", extra="plots", purpose="--plot")
     return found
+
+
+def read_labelled(
+    labelled: Sequence[Path], label: str, session: Session
+) -> list[pd.DataFrame]:
+    """Read the coded tables of all draws, each with its labels."""
+    from mmevent.corpus import read_coded
+
+    coded = [session.read(path, read_coded) for path in labelled]
+    for path, table in zip(labelled, coded, strict=True):
+        shared.check_column(path, table, label, "--label")
+    return coded
 
 
 def read_coders(

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmevent.cli import shared
-from mmevent.cli.coded import BY_GROUP, CODERS, check_paths, read_coders, show_errors
+from mmevent.cli.coded import (
+    BY_GROUP,
+    CODED,
+    CODERS,
+    check_paths,
+    read_coders,
+    read_labelled,
+    show_errors,
+)
 from mmevent.cli.console import (
     check_apart,
     check_text_path,
@@ -129,28 +137,7 @@ AGREEMENT = [
 ]
 
 ESTIMATE = [
-    click.argument("predictions", type=shared.PATH),
-    click.argument("labelled", type=shared.PATH, nargs=-1, required=True),
-    click.option(
-        "--label",
-        required=True,
-        metavar="COLUMN",
-        help="Column of LABELLED: 1 for an event, 0 for others.",
-    ),
-    click.option(
-        "--positive",
-        metavar="VALUE",
-        help="The label of an event, where labels are two others than 1 and 0.",
-    ),
-    click.option(
-        "--sample",
-        "drawn",
-        type=shared.PATH,
-        multiple=True,
-        metavar="TABLE",
-        help="What mmevent sample wrote, where LABELLED is an export of Label Studio; "
-        "several times for several draws.",
-    ),
+    *CODED,
     click.option(
         "--by", metavar="COLUMN", help="Figures for each value of this column too."
     ),
@@ -333,7 +320,7 @@ def estimate(
     codings of it: all figures are then corrected for the errors of coders that they
     show.
     """
-    from mmevent.corpus import estimate_corpus, read_coded
+    from mmevent.corpus import estimate_corpus
 
     if options["timezone"] is not None and options["period"] is None:
         shared.refuse("--timezone is that of --period: add --period.")
@@ -343,9 +330,7 @@ def estimate(
     check_apart(read, [json_path, *written])
     with start_session(quiet=quiet) as session:
         audit = session.read(predictions)
-        coded = [session.read(path, read_coded) for path in labelled]
-        for path, table in zip(labelled, coded, strict=True):
-            shared.check_column(path, table, label, "--label")
+        coded = read_labelled(labelled, label, session)
         shared.read_dates(predictions, audit, {}, date_format)
         known = {
             "sample": [session.read(path) for path in drawn] or None,

@@ -7,33 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmevent.cli import shared
+from mmevent.cli.coded import CODED, read_labelled
 from mmevent.cli.console import check_apart, show, start_session
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OPTIONS = [
-    click.argument("predictions", type=shared.PATH),
-    click.argument("labelled", type=shared.PATH, nargs=-1, required=True),
-    click.option(
-        "--label",
-        required=True,
-        metavar="COLUMN",
-        help="Column of LABELLED: 1 for an event, 0 for others.",
-    ),
-    click.option(
-        "--positive",
-        metavar="VALUE",
-        help="The label of an event, where labels are two others than 1 and 0.",
-    ),
-    click.option(
-        "--sample",
-        "drawn",
-        multiple=True,
-        type=shared.PATH,
-        metavar="TABLE",
-        help="What mmevent sample wrote, where LABELLED is an export of Label Studio.",
-    ),
+    *CODED,
     click.option(
         "--prediction",
         default="cross-fit",
@@ -105,7 +86,7 @@ def export_regression(
     column pseudo_outcome, in which the errors of the detector
     cancel, or use the table with the package dsl of R.
     """
-    from mmevent.corpus import read_coded, regression_table
+    from mmevent.corpus import regression_table
     from mmevent.posts import write_table
     from mmevent.posts.tables import check_table_path
 
@@ -117,9 +98,7 @@ def export_regression(
     check_apart([predictions, *labelled, *drawn], [output])
     with start_session(quiet=quiet) as session:
         audit = session.read(predictions)
-        coded = [session.read(path, read_coded) for path in labelled]
-        for path, table in zip(labelled, coded, strict=True):
-            shared.check_column(path, table, label, "--label")
+        coded = read_labelled(labelled, label, session)
         named = {"--cluster": options["cluster"], "--unit": options["unit"]}
         for option, name in named.items():
             if name is not None:
