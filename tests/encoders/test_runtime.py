@@ -704,6 +704,8 @@ def roundings() -> Iterator[Callable[[], list[str]]]:
         return [part.fp32_precision for part in parts]
 
     before = read()
+    for part in parts:
+        part.fp32_precision = "none"
     yield read
     for part, value in zip(parts, before, strict=True):
         part.fp32_precision = value
