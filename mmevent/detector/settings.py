@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 
@@ -335,7 +336,29 @@ def _branches(text: Any, image: Any, *, seed: int, verbose: bool) -> dict[str, A
         branches[IMAGE] = ImageClassifier(**settings)
     elif image is not None:
         branches |= dict(_named_images(image))
+    if verbose:
+        branches = {name: _with_bars(branch) for name, branch in branches.items()}
     return branches
+
+
+def _with_bars(branch: Any) -> Any:
+    """Return a branch whose parts of this package show progress: a clone, if changed.
+
+    What was fitted elsewhere stays as it is.
+    """
+    if isinstance(branch, FrozenEstimator) or not hasattr(branch, "get_params"):
+        return branch
+    parameters = branch.get_params()
+    parts = {"": branch} | {f"{name}__": part for name, part in parameters.items()}
+    frozen = tuple(n for n, part in parts.items() if isinstance(part, FrozenEstimator))
+    silent = {
+        f"{name}verbose": True
+        for name, part in parts.items()
+        if type(part).__module__.startswith("mmevent.")
+        and parameters.get(f"{name}verbose") is False
+        and not name.startswith(frozen)
+    }
+    return clone(branch).set_params(**silent) if silent else branch
 
 
 def _named_images(image: Any) -> list[tuple[str, Any]]:

@@ -15,6 +15,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
@@ -25,6 +26,7 @@ from mmevent import (
     ForwardInTime,
     ImageClassifier,
     TextClassifier,
+    TextEncoder,
 )
 from mmevent.detector.reading import Reading
 from mmevent.detector.settings import Settings
@@ -234,6 +236,26 @@ def test_branches_that_are_left_open_are_ours_with_the_detectors_seed() -> None:
     for branch in found.all_branches:
         assert (branch.random_state, branch.verbose) == (7, True)
     assert list(Settings.of(EventDetector(text=None)).branches) == ["image"]
+
+
+def test_a_verbose_detector_shows_the_bars_of_branches_that_were_passed() -> None:
+    encoder = TextEncoder("some/model")
+    frozen = FrozenEstimator(TextClassifier(encoder=encoder))
+    steps = [("ours", TextClassifier(encoder=encoder)), ("frozen", frozen)]
+    vote = VotingClassifier(steps, voting="soft")
+    image = make_pipeline(LogisticRegression(verbose=0))
+    detector = EventDetector(text=vote, image=image, verbose=True)
+    found = Settings.of(detector).branches
+    shown = found["text"].get_params()
+    assert shown["ours__verbose"]
+    assert shown["ours__encoder__verbose"]
+    assert not shown["frozen"].estimator.verbose
+    assert not shown["verbose"]  # what is not of this package stays as it is
+    assert found["image"] is image
+    assert not steps[0][1].verbose
+    assert not encoder.verbose
+    detector.set_params(verbose=False)
+    assert Settings.of(detector).branches["text"] is vote
 
 
 def test_a_seed_is_drawn_where_none_is_given(settings: dict[str, Any]) -> None:
