@@ -96,6 +96,14 @@ def _family(name: str) -> Any:
     return getattr(families, FAMILIES[name])()
 
 
+class Extra(NamedTuple):
+    """What is added to the variance of an equation, see `regression_table`."""
+
+    part: FloatArray  # (n_rows, n_terms): of a post in the equation
+    variance: FloatArray  # (n_rows,)
+    square: FloatArray  # (n_rows,): in the variance of the variance
+
+
 class Inference(NamedTuple):
     """Covariance of coefficients, and degrees of freedom of their intervals."""
 
@@ -109,7 +117,7 @@ def infer(
     solution: Solution,
     cluster: IntArray,
     *,
-    extra: FloatArray | None = None,
+    extra: Extra | None = None,
     used: NDArray[np.bool_] | None = None,
 ) -> Inference:
     """Return a cluster-robust covariance.
@@ -120,8 +128,8 @@ def infer(
         The equation and its solution.
     cluster : array of shape (n_posts,)
         Number of the cluster of each row of the table, from 0.
-    extra : array of shape (n_rows, n_terms) or None, default=None
-        Vectors whose outer products are added to those of the clusters' scores.
+    extra : Extra or None, default=None
+        Variance that is added to that of the clusters' scores.
     used : array of bool of shape (n_posts,) or None, default=None
         Rows of the table that take part, where not all do.
 
@@ -163,12 +171,14 @@ def infer(
         moves = np.linalg.solve(whole, score.T).T
         factor = active / (active - 1)
     covariance = factor * moves.T @ moves
+    fourth = factor**2 * (moves**4).sum(axis=0)
     if extra is not None:
-        added = np.linalg.solve(whole, extra.T).T
-        covariance = covariance + added.T @ added
+        added = np.linalg.solve(whole, extra.part.T).T
+        covariance = covariance + added.T @ (added * extra.variance[:, None])
+        fourth = fourth + extra.square @ added**4
     variance = np.diag(covariance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        uneven = (factor**2 * moves**4).sum(axis=0) / variance**2 - 1 / active
+        uneven = fourth / variance**2 - 1 / active
         df = np.where(uneven > 0, 2 / uneven, np.inf)
     return Inference(covariance, np.clip(df, 1, max(active - 1, 1)), active)
 

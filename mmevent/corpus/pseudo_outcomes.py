@@ -32,7 +32,7 @@ __all__ = ["regression_table"]
 
 EVENT, PSEUDO = "event", "pseudo_outcome"
 COUNTS = ["n_posts", "n_coded", "flagged", "predicted", PSEUDO, "coded_events"]
-COUNTS += ["coded_weight", "extra_variance"]
+COUNTS += ["coded_weight", "extra_variance", "extra_square"]
 """Columns that are sums over the posts of a row."""
 
 _OF_POSTS = [EVENT, STRATUM, PROBABILITY, *COUNTS, "cluster"]
@@ -107,12 +107,12 @@ def regression_table(
         - ``pseudo_outcome``: predicted + n_coded (event - predicted) / probability;
         - ``coded_events``, ``coded_weight``: event and 1 over the probability, as a
           sum over coded posts that stands for all; 0 for other posts;
-        - ``extra_variance``: see Notes;
+        - ``extra_variance``, ``extra_square``: see Notes;
         - ``cluster``.
 
         With `unit` or `period`: one row for each unit, ``period`` (its first day), or
         both, from the first period of the corpus to the last, with the sums of the
-        columns from ``n_posts`` to ``extra_variance``, and ``cluster``. A cell without
+        columns from ``n_posts`` to ``extra_square``, and ``cluster``. A cell without
         posts has sums of 0.
 
     Raises
@@ -129,11 +129,14 @@ def regression_table(
     Notes
     -----
     The inclusion probability is n_h / N_h in stratum h. The squared errors of the
-    coded posts give the variance of the correction. A stratum with few events may show
-    none of them among the coded posts, and so no error. The variance of each stratum is
-    therefore raised to the one that the cross-fitted predictions p imply, if that is
-    greater: the sum over its coded posts of p (1 - p), or of p (1 - q)² + (1 - p) q²
-    with another prediction q. ``extra_variance`` is what is added to a post.
+    coded posts give the variance of the correction. Where errors are few, a sample may
+    by chance have none of those that matter, and would then seem exact. The variance of
+    each stratum is therefore raised to the one that the cross-fitted predictions p
+    imply, if that is greater: the mean over its posts of p (1 - p), or of
+    p (1 - q)² + (1 - p) q² with another prediction q. The sample as a whole counts at
+    least one error. ``extra_variance`` is what is added to each post, the more, the
+    less certain its prediction is; ``extra_square`` is its part in the variance of that
+    variance, as of errors that are either made or not.
 
     References
     ----------
@@ -216,12 +219,6 @@ def _posts(
     probability = np.append(count / strata.size, np.nan)[strata.stratum]
     weight = 1 / probability[rows]
     error = share - predicted[rows]
-    seen = np.bincount(stratum, error**2, minlength=n_strata)
-    p, q = likely[rows], predicted[rows]
-    expected = p * (1 - q) ** 2 + (1 - p) * q**2
-    implied = np.bincount(stratum, expected, minlength=n_strata)
-    # A stratum whose every post is coded has weights of 1, and no variance.
-    lacking = np.maximum(implied - seen, 0.0) / count
     found = {name: np.zeros(n) for name in COUNTS}
     found["n_posts"][:] = 1
     found["flagged"][:] = audit["margin"].to_numpy() >= 0
@@ -231,7 +228,13 @@ def _posts(
     found["n_coded"][rows] = 1
     found["coded_events"][rows] = weight * share
     found["coded_weight"][rows] = weight
-    found["extra_variance"][rows] = weight * (weight - 1) * lacking[stratum]
+    seen = np.bincount(stratum, error**2, minlength=n_strata).astype(np.float64)
+    p, q = likely, predicted
+    likely_error = p * (1 - q) ** 2 + (1 - p) * q**2
+    missed = _missed_errors(strata, likely_error, seen, count)
+    factor = (1 - probability) / probability**2
+    found["extra_variance"][:] = np.nan_to_num(factor * missed)
+    found["extra_square"][:] = np.nan_to_num(factor**2 * missed)
     event = np.full(n, np.nan)
     event[rows] = share
     whole = {name: found[name].astype(np.int64) for name in ("n_posts", "n_coded")}
@@ -239,6 +242,31 @@ def _posts(
     number = np.append(strata.first, -1)[strata.stratum]  # as in the sample
     columns = {EVENT: event, STRATUM: number, PROBABILITY: probability}
     return pd.DataFrame(columns | found | whole, index=audit.index)
+
+
+def _missed_errors(
+    strata: Strata, likely_error: FloatArray, seen: FloatArray, count: IntArray
+) -> FloatArray:
+    """Return how many errors of each post the sample should have shown, and has not.
+
+    They are squared errors, times the chance to be coded; `seen` has those that were
+    found in each stratum. A stratum whose every post is coded misses none.
+    """
+    n_strata = len(strata.size)
+    kept = strata.stratum >= 0
+    of = strata.stratum[kept]
+    total = np.bincount(of, likely_error[kept], minlength=n_strata)
+    expected = np.where(count < strata.size, count * total / strata.size, seen)
+    counted = np.maximum(expected, seen)
+    open_ = count * (count < strata.size)
+    if open_.any():
+        counted += max(1.0 - counted.sum(), 0.0) * open_ / open_.sum()
+    even = total <= 0  # where no error is thought likely, none is likelier than others
+    shape = np.where(even[of], 1.0, likely_error[kept])
+    total = np.where(even, strata.size, total)
+    found = np.zeros(len(likely_error))
+    found[kept] = ((counted - seen) / total)[of] * shape
+    return found
 
 
 def _others(audit: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,15 @@ from mmevent.corpus.design import (
     make_design,
     read_model,
 )
-from mmevent.corpus.moments import FAMILIES, Moments, Solution, infer, intervals, solve
+from mmevent.corpus.moments import (
+    FAMILIES,
+    Extra,
+    Moments,
+    Solution,
+    infer,
+    intervals,
+    solve,
+)
 from mmevent.corpus.pseudo_outcomes import COUNTS, PSEUDO
 from mmevent.exceptions import InputError
 
@@ -264,14 +272,15 @@ class _Problem:
             np.tile(post, 2),
         )
 
-    def extra(self, moments: Moments, solution: Solution) -> FloatArray:
-        """Return vectors whose outer products are the variance to be added."""
+    def extra(self, moments: Moments, solution: Solution) -> Extra:
+        """Return the variance to be added."""
         part = self.design.without
         if not self.model.explains_events:
             change = moments.x * (np.tile(self.y, 2) - solution.mean)[:, None]
             n = len(self.y)
             part = change[:n] - change[n:]
-        return part * np.sqrt(self.number["extra_variance"])[:, None]
+        number = self.number
+        return Extra(part, number["extra_variance"], number["extra_square"])
 
 
 def _offset(rows: pd.DataFrame, family: str, exposure: str | None) -> FloatArray:

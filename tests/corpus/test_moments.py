@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from mmevent.corpus.moments import Moments, infer, intervals, solve
+from mmevent.corpus.moments import Extra, Moments, infer, intervals, solve
 from mmevent.exceptions import InputError
 
 
@@ -70,16 +70,21 @@ def test_one_heavy_post_leaves_few_degrees_of_freedom() -> None:
         assert (found.df <= most).all()
 
 
-def test_extra_variance_is_added() -> None:
+def test_extra_variance_is_added_with_its_own_uncertainty() -> None:
     equation = moments()
     found = solve(equation, "linear")
-    extra = 0.5 * equation.x
-    plain, more = (
-        infer(equation, found, np.arange(300), extra=e).covariance
-        for e in (None, extra)
+    one = np.ones(300)
+    known, guessed = (
+        Extra(0.5 * equation.x, one, square) for square in (0 * one, 900 * one)
+    )
+    plain, more, less_sure = (
+        infer(equation, found, np.arange(300), extra=extra)
+        for extra in (None, known, guessed)
     )
     inverse = np.linalg.inv(equation.x.T @ equation.x)
-    assert_allclose(more - plain, 0.25 * inverse)
+    for each in (more, less_sure):
+        assert_allclose(each.covariance - plain.covariance, 0.25 * inverse)
+    assert (less_sure.df < 0.6 * more.df).all()
 
 
 def test_a_fixed_effect_of_each_cluster_is_no_obstacle() -> None:

@@ -175,6 +175,18 @@ def test_a_stratum_without_a_seen_error_is_not_without_error() -> None:
     assert (part["extra_variance"] > 0).all()
 
 
+def test_a_sample_without_an_error_counts_one_all_the_same() -> None:
+    audit, _ = corpus()
+    sample = coded(audit, audit["margin"].to_numpy() >= 0)
+    table = regression_table(audit, sample, "event", prediction="flagged")
+    assert_allclose(table["pseudo_outcome"], table["flagged"])
+    chance = table["inclusion_probability"]
+    factor = (1 - chance) / chance**2
+    errors = (table["extra_variance"] / factor).sum()
+    assert errors >= 1 - 1e-9
+    assert_allclose(table["extra_square"], table["extra_variance"] * factor)
+
+
 def other_sample(audit: pd.DataFrame, event: np.ndarray) -> dict[str, Any]:
     others, labels = corpus(seed=5)
     others["score"] = others["score"].to_numpy()[::-1]
