@@ -85,6 +85,13 @@ _RULE = [
         help="How several images of a post become one probability; auto: by search.",
     ),
     click.option(
+        "--rule",
+        type=click.Choice(["alpha-beta", "stacking"]),
+        default="alpha-beta",
+        help="How text and images become one score: by the rule of the paper, or by a "
+        "logistic regression on both. The other one is among the baselines.",
+    ),
+    click.option(
         "--criterion",
         type=click.Choice(["smooth", "f1"]),
         default="smooth",
@@ -252,6 +259,7 @@ def _new_detector(
         cv=ForwardInTime(cv) if options["forward_in_time"] else cv,
         inner_cv=options["inner_cv"],
         pool=options["pool"],
+        rule=options["rule"],
         criterion=options["criterion"],
         n_trials=options["n_trials"],
         estimate=_unless_none(options["estimate"]),
@@ -296,7 +304,7 @@ def fit_and_save(
 
 
 def rule_in_words(detector: EventDetector) -> str:
-    """Say what alpha, beta, the pooling and the threshold of a detector do."""
+    """Say what the numbers, the pooling and the threshold of a detector do."""
     from mmevent.rule.policies import budget_of
 
     pool = _line("pool", detector.pool_, f"of several images {_POOLS[detector.pool_]}")
@@ -308,13 +316,7 @@ def rule_in_words(detector: EventDetector) -> str:
             pool,
         ]
     else:
-        weight = detector.alpha_ / (1 + detector.alpha_)
-        meaning = f"text counts {1 - weight:.0%}, images {weight:.0%}, where both are"
-        lines = [
-            _line("alpha", f"{detector.alpha_:.3g}", meaning),
-            _line("beta", f"{detector.beta_:.3g}", _beta_in_words(detector)),
-            pool,
-        ]
+        lines = [*(_line(*each) for each in detector.fitted_.meanings()), pool]
     if detector.stages_ is not None:
         lines += _stages(detector.stages_)
     if budget := budget_of(detector.policy_):
@@ -327,29 +329,15 @@ def rule_in_words(detector: EventDetector) -> str:
 
 
 def _stages(stages: TwoStageRule) -> list[str]:
-    weight = stages.second.weight
+    judged = "from this score on stage 2 judges a post; its score is then 1 to 2"
     return [
-        _line(
-            "stage 1",
-            f"{stages.first.threshold:.3g}",
-            "from this score on stage 2 judges a post; its score is then 1 to 2",
+        _line("stage 1", f"{stages.first.threshold:.3g}", judged),
+        *(
+            _line(f"{name} 2", value, meaning)
+            for name, value, meaning in stages.second.meanings(beta_identified=True)
         ),
-        _line(
-            "alpha 2",
-            f"{stages.second.alpha:.3g}",
-            f"there the second text counts {1 - weight:.0%}, images {weight:.0%}",
-        ),
-        _line("beta 2", f"{stages.second.beta:.3g}", "and that is multiplied by this"),
     ]
 
 
 def _line(name: str, value: str, meaning: str) -> str:
-    return f"  {name:<10}{value:<9} {meaning}"
-
-
-def _beta_in_words(detector: EventDetector) -> str:
-    if not detector.beta_identified_:
-        return "fixed: too few posts with images, or without, to learn it from"
-    if detector.beta_ == 1:
-        return "a score counts the same with images as without"
-    return f"the score of a post with images is multiplied by {detector.beta_:.3g}"
+    return f"  {name:<9} {value:<9} {meaning}"
