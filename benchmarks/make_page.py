@@ -16,7 +16,7 @@ from benchmarks._common import RESULTS, ROOT
 PAGE = ROOT / "docs" / "benchmarks.md"
 QUOTING = tuple(
     ROOT / "docs" / name
-    for name in ("limits.md", "policies.md", "report.md", "speed.md")
+    for name in ("limits.md", "policies.md", "report.md", "rule.md", "speed.md")
 )
 _QUOTED = re.compile(r"(<!-- (\S+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from mmevent.detector import EventDetector
     from mmevent.rule import TwoStageRule
 
-_SECOND_STAGE: dict[str, Any] = {"off": False, "on": True, "auto": "auto"}
+_MEANT: dict[str, dict[str, Any]] = {
+    "calibration": {"none": None},
+    "estimate": {"none": None},
+    "second_stage": {"off": False, "on": True, "auto": "auto"},
+}
+"""What words of an option mean to a detector, where they mean something else."""
 _POOLS = {
     "max": "the image of the highest probability counts",
     "mean": "the mean of their probabilities counts",
@@ -85,6 +90,13 @@ _RULE = [
         help="How several images of a post become one probability; auto: by search.",
     ),
     click.option(
+        "--rule",
+        type=click.Choice(["alpha-beta", "stacking"]),
+        default="alpha-beta",
+        help="How text and images become one score: by the rule of the paper, or by a "
+        "logistic regression on both. The other one is among the baselines.",
+    ),
+    click.option(
         "--criterion",
         type=click.Choice(["smooth", "f1"]),
         default="smooth",
@@ -125,6 +137,8 @@ _RULE = [
     ),
     shared.whole_number("--jobs", default=1, help="Number of folds fitted at a time."),
 ]
+OPTIONS = [*_POSTS, *MODELS, *_COLUMNS, *_RULE, *RUNTIME]
+"""What every command takes that fits a detector."""
 _RESULT = [
     click.option(
         "--standalone",
@@ -151,7 +165,7 @@ _RESULT = [
         "    --columns text=tweet,id=tweet_id --image none -o text-model",
     )
 )
-@shared.takes([*_POSTS, *MODELS, *_COLUMNS, *_RULE, *RUNTIME, *_RESULT])
+@shared.takes([*OPTIONS, *_RESULT])
 def fit(
     posts: Path, output: Path, quiet: bool, cache_file: str | None, **options: Any
 ) -> None:
@@ -166,17 +180,7 @@ def fit(
     check_models(options)
     new_folder(output)
     with start_session(quiet=quiet, cache=cache_file) as session:
-        frame = session.read(posts)
-        shared.check_column(posts, frame, options["label"], "--label")
-        labels = frame[options["label"]]
-        positive = _event_label(labels, options["positive"])
-        columns = shared.name_columns(posts, frame, options)
-        if options["forward_in_time"]:
-            time = columns.get("created_at", "created_at")
-            shared.check_column(posts, frame, time, "--created-at-column")
-        shared.read_dates(posts, frame, columns, options["date_format"])
-        _look_ahead(frame, posts, options, columns)
-        detector = _new_detector(posts, options, columns, positive, session)
+        detector, frame, labels, stage1 = prepare(posts, options, session)
         check_can_be_saved(detector.text, "the text branch")
         check_can_be_saved(detector.image, "the image branch")
         fit_and_save(
@@ -185,7 +189,7 @@ def fit(
             labels,
             output,
             table=posts,
-            y_stage1=shared.stage1_labels(posts, frame, options),
+            y_stage1=stage1,
             standalone=options["standalone"],
         )
         session.say(f"Model written to {output}")
@@ -194,6 +198,29 @@ def fit(
                 "The images lie outside the folder of the table, and so their place is "
                 "not remembered: give --image-root to evaluate and predict too."
             )
+
+
+def prepare(
+    posts: Path, options: dict[str, Any], session: Session
+) -> tuple[EventDetector, pd.DataFrame, pd.Series, pd.Series | None]:
+    """Return an unfitted detector with the posts and labels that it is to learn from.
+
+    All that can be checked without a model is checked first. The labels of the first
+    stage come last.
+    """
+    frame = session.read(posts)
+    shared.check_column(posts, frame, options["label"], "--label")
+    labels = frame[options["label"]]
+    positive = _event_label(labels, options["positive"])
+    columns = shared.name_columns(posts, frame, options)
+    if options["forward_in_time"]:
+        time = columns.get("created_at", "created_at")
+        shared.check_column(posts, frame, time, "--created-at-column")
+    shared.read_dates(posts, frame, columns, options["date_format"])
+    _look_ahead(frame, posts, options, columns)
+    stage1 = shared.stage1_labels(posts, frame, options)
+    detector = _new_detector(posts, options, columns, positive, session)
+    return detector, frame, labels, stage1
 
 
 def _event_label(labels: pd.Series, wanted: str | None) -> Any:
@@ -252,21 +279,23 @@ def _new_detector(
         cv=ForwardInTime(cv) if options["forward_in_time"] else cv,
         inner_cv=options["inner_cv"],
         pool=options["pool"],
+        rule=options["rule"],
         criterion=options["criterion"],
         n_trials=options["n_trials"],
-        estimate=_unless_none(options["estimate"]),
+        estimate=as_parameter("estimate", options["estimate"]),
         pos_label=positive,
         n_jobs=options["jobs"],
-        second_stage=_SECOND_STAGE[options["second_stage"]],
+        second_stage=as_parameter("second_stage", options["second_stage"]),
         policy=options["policy"],
-        calibration=_unless_none(options["calibration"]),
+        calibration=as_parameter("calibration", options["calibration"]),
         random_state=options["seed"],
         verbose=session.progress,
     )
 
 
-def _unless_none(choice: str) -> str | None:
-    return None if choice == "none" else choice
+def as_parameter(name: str, value: Any) -> Any:
+    """Return the value of an option as the parameter of the detector takes it."""
+    return _MEANT[name].get(value, value) if name in _MEANT else value
 
 
 def fit_and_save(
@@ -296,7 +325,7 @@ def fit_and_save(
 
 
 def rule_in_words(detector: EventDetector) -> str:
-    """Say what alpha, beta, the pooling and the threshold of a detector do."""
+    """Say what the numbers, the pooling and the threshold of a detector do."""
     from mmevent.rule.policies import budget_of
 
     pool = _line("pool", detector.pool_, f"of several images {_POOLS[detector.pool_]}")
@@ -308,13 +337,7 @@ def rule_in_words(detector: EventDetector) -> str:
             pool,
         ]
     else:
-        weight = detector.alpha_ / (1 + detector.alpha_)
-        meaning = f"text counts {1 - weight:.0%}, images {weight:.0%}, where both are"
-        lines = [
-            _line("alpha", f"{detector.alpha_:.3g}", meaning),
-            _line("beta", f"{detector.beta_:.3g}", _beta_in_words(detector)),
-            pool,
-        ]
+        lines = [*(_line(*each) for each in detector.fitted_.meanings()), pool]
     if detector.stages_ is not None:
         lines += _stages(detector.stages_)
     if budget := budget_of(detector.policy_):
@@ -327,29 +350,15 @@ def rule_in_words(detector: EventDetector) -> str:
 
 
 def _stages(stages: TwoStageRule) -> list[str]:
-    weight = stages.second.weight
+    judged = "from this score on stage 2 judges a post; its score is then 1 to 2"
     return [
-        _line(
-            "stage 1",
-            f"{stages.first.threshold:.3g}",
-            "from this score on stage 2 judges a post; its score is then 1 to 2",
+        _line("stage 1", f"{stages.first.threshold:.3g}", judged),
+        *(
+            _line(f"{name} 2", value, meaning)
+            for name, value, meaning in stages.second.meanings(beta_identified=True)
         ),
-        _line(
-            "alpha 2",
-            f"{stages.second.alpha:.3g}",
-            f"there the second text counts {1 - weight:.0%}, images {weight:.0%}",
-        ),
-        _line("beta 2", f"{stages.second.beta:.3g}", "and that is multiplied by this"),
     ]
 
 
 def _line(name: str, value: str, meaning: str) -> str:
-    return f"  {name:<10}{value:<9} {meaning}"
-
-
-def _beta_in_words(detector: EventDetector) -> str:
-    if not detector.beta_identified_:
-        return "fixed: too few posts with images, or without, to learn it from"
-    if detector.beta_ == 1:
-        return "a score counts the same with images as without"
-    return f"the score of a post with images is multiplied by {detector.beta_:.3g}"
+    return f"  {name:<9} {value:<9} {meaning}"

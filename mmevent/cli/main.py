@@ -24,6 +24,7 @@ COMMANDS = {
         "export_regression",
         "Write a table in which events stand in a regression.",
     ),
+    "choices": ("choices", "Show how figures move over encoders, seeds and rules."),
     "card": ("card", "Print the card of a model, or a checklist for a report."),
     "cache": ("pretrained", "Show, or empty, the file that keeps embeddings."),
 }

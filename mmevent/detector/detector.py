@@ -38,7 +38,7 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
     alpha/beta rule of Zhang and Pan (2019) fuses into one score per post:
     ``beta * (p_text + alpha * p_image) / (1 + alpha)`` with text and images,
     ``p_text`` with text alone. alpha, beta, the pooling of several images and the
-    threshold are found on out-of-fold probabilities.
+    threshold are found on out-of-fold probabilities. Stacking is another rule.
 
     Parameters
     ----------
@@ -62,6 +62,10 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         Folds within the training part of an outer fold.
     pool : {"auto", "max", "mean", "noisy-or"}, default="auto"
         How a post's images are pooled; ``"auto"`` lets the search choose.
+    rule : {"alpha-beta", "stacking"}, default="alpha-beta"
+        How both probabilities become a score: by alpha and beta, or by a logistic
+        regression on their log odds, see :class:`mmevent.rule.StackedRule`. The other
+        rule is a baseline of the estimate, for which bounds and trials hold too.
     criterion : {"smooth", "f1"}, default="smooth"
         What the search maximises, see :class:`mmevent.rule.Search`.
     n_trials : int, default=200
@@ -71,7 +75,8 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
     beta_bounds : tuple of float, default=(0.5, 2)
         Lowest and highest beta.
     storage : str, optuna storage or None, default=None
-        Optuna storage that keeps the study of the final fit, and resumes it.
+        Optuna storage that keeps the study of the final fit, and resumes it. Not with
+        ``rule="stacking"``, which needs no study.
     second_stage : bool, "auto" or FalsePositiveFilter, default=False
         Whether a second classifier of texts judges what the first stage flags.
         ``"auto"`` keeps it only if it improves F1. See
@@ -111,8 +116,10 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         All fitted branches by name, those that the search did not choose too.
     text_, image_ : classifier or None
         Branches fitted on all posts; None for a branch that could not be fitted.
+    rule_ : Rule or StackedRule
+        The rule, with the threshold of the best F1.
     alpha_, beta_, pool_, image_name_ : float, float, str, str
-        The rule.
+        Its parameters. ``rule="stacking"`` has no alpha and beta.
     beta_identified_ : bool
         False if beta was fixed at 1, for lack of posts with or without images.
     second_stage_ : classifier or None
@@ -127,12 +134,11 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
     policy_ : str, float or 2 x 2 sequence of float
         The policy that chose it.
     study_ : optuna.Study or None
-        The study of the final fit; None after a load.
+        The study of the final fit; None after a load, and for stacking.
     calibration_ : Calibration or None
         Maps of scores to probabilities.
     trials_ : DataFrame
-        One row per trial: alpha, beta, pool, threshold, image, and value, its
-        criterion.
+        One row per trial: the parameters of the rule, and value, which chose it.
     cv_results_ : dict of ndarray
         One entry per trial, in scikit-learn's layout.
     out_of_fold_ : DataFrame
@@ -176,6 +182,7 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         cv: Any = 5,
         inner_cv: Any = 5,
         pool: str = "auto",
+        rule: str = "alpha-beta",
         criterion: str = "smooth",
         n_trials: int = 200,
         alpha_bounds: tuple[float, float] = (0, 99),
@@ -198,6 +205,7 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         self.cv = cv
         self.inner_cv = inner_cv
         self.pool = pool
+        self.rule = rule
         self.criterion = criterion
         self.n_trials = n_trials
         self.alpha_bounds = alpha_bounds
@@ -438,12 +446,3 @@ class EventDetector(ClassifierMixin, FittedAttributes, BaseEstimator):
         tags.classifier_tags.multi_class = False
         tags.non_deterministic = self.random_state is None
         return tags
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Whether the detector is fitted: a fit sets `fitted_` at its end."""
-        return "fitted_" in vars(self)
-
-    @property
-    def _events_second(self) -> bool:
-        """Whether the label of an event is ``classes_[1]``."""
-        return bool(self.classes_[1] == self.pos_label_)

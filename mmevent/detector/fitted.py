@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from mmevent.evaluation.sample import Sample
     from mmevent.posts.prepared import Prepared
     from mmevent.rule.calibration import Calibration
-    from mmevent.rule.fusion import Evidence, Rule
+    from mmevent.rule.fusion import Evidence
     from mmevent.rule.search import Search
+    from mmevent.rule.stacking import FusionRule
     from mmevent.rule.two_stage import TwoStageRule
 
 FEWEST = 10  # of fewer pictures all may be broken by chance, as of a single post
@@ -86,12 +87,12 @@ class FittedDetector:
     branches : dict of str to classifier
         The fitted branches: ``"text"``, the image branches by their names, and
         ``"second stage"``.
-    rule : Rule
-        alpha, beta, pool and image branch, with the threshold of the best F1.
+    rule : Rule or StackedRule
+        Its parameters, pool and image branch, with the threshold of the best F1.
     stages : TwoStageRule or None
         The rules of both stages; None if there is one stage.
     beta_identified : bool
-        False where beta was fixed at 1.
+        False where beta was fixed at 1, and for a `StackedRule`.
     f1_threshold : float
         The threshold that the policy ``"f1"`` gives.
     policy : str, float or list of list of float
@@ -124,7 +125,7 @@ class FittedDetector:
     """
 
     branches: Mapping[str, Any]
-    rule: Rule
+    rule: FusionRule
     stages: TwoStageRule | None
     beta_identified: bool
     f1_threshold: float
@@ -153,12 +154,12 @@ class FittedDetector:
         return as_html("Fitted detector", [("", table)], notes)
 
     def _facts(self) -> dict[str, str]:
-        rule = self.rule
-        fixed = "" if self.beta_identified else " (fixed)"
+        numbers = {name: value for name, value, _ in self.meanings()}
+        if "beta" in numbers and not self.beta_identified:
+            numbers["beta"] += " (fixed)"
         return {
-            "alpha": f"{rule.alpha:.3g}",
-            "beta": f"{rule.beta:.3g}{fixed}",
-            "pool": rule.pool,
+            **numbers,
+            "pool": self.rule.pool,
             "threshold": f"{self.threshold:.3g}",
             "policy": str(self.policy),
             "label of an event": repr(self.coding[1]),
@@ -181,9 +182,13 @@ class FittedDetector:
         return self.branches.get(SECOND)
 
     @property
-    def whole(self) -> Rule | TwoStageRule:
+    def whole(self) -> FusionRule | TwoStageRule:
         """The rule that gives posts their score: of both stages if there are two."""
         return self.stages or self.rule
+
+    def meanings(self) -> list[tuple[str, str, str]]:
+        """Return the name, the value and the meaning of each number of the rule."""
+        return self.rule.meanings(beta_identified=self.beta_identified)
 
     @property
     def coding(self) -> list[Any]:
@@ -316,7 +321,15 @@ class _Fitted:
             return self
         if "fitted_" not in vars(detector):
             raise AttributeError(f"{self.name} is not set yet: call fit first")
-        return attrgetter(self.path)(detector.fitted_)
+        try:
+            return attrgetter(self.path)(detector.fitted_)
+        except AttributeError as error:
+            if not self.path.startswith("rule."):
+                raise
+            raise AttributeError(
+                f"{self.name} is a parameter of the alpha/beta rule, and this detector "
+                f"was fitted with rule={detector.fitted_.rule.kind!r}. Look at rule_."
+            ) from error
 
     def __set__(self, detector: Any, value: Any) -> None:
         raise AttributeError(
@@ -346,9 +359,19 @@ class FittedAttributes:
     policy_ = _Fitted("policy")
     pool_ = _Fitted("rule.pool")
     pos_label_ = _Fitted("pos_label")
+    rule_ = _Fitted("rule")
     second_stage_ = _Fitted("second")
     stages_ = _Fitted("stages")
     study_ = _Fitted("record.study")
     text_ = _Fitted("text")
     threshold_ = _Fitted("threshold")
     trials_ = _Fitted("record.trials")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the detector is fitted: a fit sets `fitted_` at its end."""
+        return "fitted_" in vars(self)
+
+    @property
+    def _events_second(self) -> bool:
+        """Whether the label of an event is ``classes_[1]``."""
+        return bool(self.fitted_.classes[1] == self.fitted_.pos_label)

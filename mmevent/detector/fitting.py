@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from mmevent.detector.settings import Settings
     from mmevent.evaluation.sample import Sample
     from mmevent.rule.calibration import Calibration
-    from mmevent.rule.fusion import Evidence, Rule
+    from mmevent.rule.fusion import Evidence
     from mmevent.rule.search import TuningResult
+    from mmevent.rule.stacking import FusionRule
     from mmevent.rule.two_stage import TwoStageRule
 
     IntArray = NDArray[np.intp]
@@ -157,7 +158,7 @@ class _Tuned(NamedTuple):
     cv_results: dict[str, Any]
 
     @property
-    def whole(self) -> Rule | TwoStageRule:
+    def whole(self) -> FusionRule | TwoStageRule:
         return self.stages or self.result.rule
 
 

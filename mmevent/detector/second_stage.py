@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmevent.evaluation.sample import Sample
-    from mmevent.rule.fusion import Evidence, Rule
+    from mmevent.rule.fusion import Evidence
     from mmevent.rule.search import Search
+    from mmevent.rule.stacking import FusionRule
 
 NO_SECOND_STAGE = (
     "the detector itself, fitted on all posts, has no second stage: it did not help."
@@ -68,7 +69,7 @@ def fit_stages(
     evidence: Evidence,
     sample: Sample,
     tested: NDArray[np.intp],
-    rule: Rule,
+    rule: FusionRule,
     search: Search,
 ) -> tuple[Any | None, TwoStageRule | None]:
     """Tune both stages and fit the second one on its candidates.

@@ -95,13 +95,14 @@ class Settings:
         if seed is None:
             seed = _seed(state)
         search = Search(
+            rule=detector.rule,
             criterion=detector.criterion,
             n_trials=detector.n_trials,
             alpha_bounds=detector.alpha_bounds,
             beta_bounds=detector.beta_bounds,
             random_state=seed,
         )
-        search.check()
+        replace(search, storage=detector.storage).check()
         verbose = detector.verbose
         return cls(
             branches=_branches(

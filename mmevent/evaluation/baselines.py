@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from mmevent.evaluation.metrics import Resampling
 from mmevent.exceptions import PolicyError
-from mmevent.rule.cuts import FLAG_ALL, has_both
+from mmevent.rule.cuts import FLAG_ALL
 from mmevent.rule.fusion import Evidence, Rule
 from mmevent.rule.policies import (
     Policy,
@@ -21,7 +20,8 @@ from mmevent.rule.policies import (
 )
 from mmevent.rule.search import Search, TuningResult, tune_rule
 from mmevent.rule.smoothing import BEST_THRESHOLD
-from mmevent.rule.two_stage import TwoStageRule, logits, tune_two_stages
+from mmevent.rule.stacking import RULES, FusionRule
+from mmevent.rule.two_stage import TwoStageRule, tune_two_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -46,7 +46,7 @@ class System:
 
     score: Score
     threshold: float
-    rule: Rule | TwoStageRule | None = None
+    rule: FusionRule | TwoStageRule | None = None
 
 
 def whole(systems: Container[str]) -> str:
@@ -64,7 +64,7 @@ def threshold_on(
 
 
 def tune_first(evidence: Evidence, labels: Labels, search: Search) -> TuningResult:
-    """Tune the fused rule on the posts that the first stage learns from."""
+    """Tune the rule of a search on the posts that the first stage learns from."""
     known = np.flatnonzero(labels.known)
     event = labels.first.event[known]
     return tune_rule(
@@ -77,14 +77,15 @@ def fit_systems(
     labels: Labels,
     search: Search,
     policy: Policy,
-    rule: Rule,
+    rule: FusionRule,
     second: SecondStage | None = None,
 ) -> dict[str, System]:
     """Tune the threshold of a rule, and all baselines, on out-of-fold probabilities.
 
     A baseline is left out where it cannot differ from the others, because no post has
-    text or none has an image. A second stage adds two systems: the first stage as it
-    flags for the second, and both stages.
+    text or none has an image. The other rule than that of the search is one of them. A
+    second stage adds two systems: the first stage as it flags for the second, and both
+    stages.
     """
     event = labels.event
 
@@ -109,6 +110,11 @@ def fit_systems(
         scores = [make(key) for key in evidence.pooled]
         return max(scores, key=lambda score: best(score(evidence), event)[1])
 
+    def by_rule(rule: FusionRule) -> System:
+        if policy != "f1" or labels.stage1 is not None:
+            return replace(tuned(rule.score), rule=rule)
+        return System(rule.score, rule.threshold, rule)
+
     systems = {"flag all": System(lambda e: np.ones(len(e)), FLAG_ALL)}
     if evidence.has_text.any():
         systems["text only"] = tuned(_text_score)
@@ -116,10 +122,11 @@ def fit_systems(
         systems["image only"] = tuned(best_key(_image_score))
     if (evidence.has_text & evidence.has_image).any():
         systems["equal average"] = tuned(best_key(_average_score))
-        systems["stacking"] = tuned(_fit_stacking(evidence, event, rule))
-    systems[FUSED] = System(rule.score, rule.threshold, rule)
-    if policy != "f1" or labels.stage1 is not None:
-        systems[FUSED] = replace(tuned(rule.score), rule=rule)
+    if evidence.has_text.any() and evidence.has_image.any():
+        other = next(name for name in RULES if name != search.rule)
+        found = tune_first(evidence, labels, replace(search, rule=other))
+        systems[other] = by_rule(found.rule)
+    systems[FUSED] = by_rule(rule)
     if second is not None:
         both = choose_stages(evidence, labels, search, rule, second)
         systems[STAGE_1] = systems[BOTH] = systems[FUSED]
@@ -143,24 +150,6 @@ def _average_score(key: tuple[str, str]) -> Score:
     return Rule(alpha=1.0, beta=1.0, pool=key[1], threshold=1.0, image=key[0]).score
 
 
-def _fit_stacking(evidence: Evidence, event: NDArray[np.bool_], rule: Rule) -> Score:
-    """Fit a logistic regression on both logits and indicators for missing ones."""
-    key = (rule.image, rule.pool)
-
-    def features(e: Evidence) -> FloatArray:
-        return logits([e.p_text, e.pooled[key]])
-
-    if not has_both(event):
-        return lambda e: np.full(len(e), float(event.all()))
-    model = LogisticRegression().fit(features(evidence), event)
-
-    def score(e: Evidence) -> FloatArray:
-        p: FloatArray = model.predict_proba(features(e))[:, 1]
-        return np.where(e.has_text | ~np.isnan(e.pooled[key]), p, 0.0)
-
-    return score
-
-
 class SecondStage(NamedTuple):
     """The branch of a second stage, and whether it is kept only if it improves F1."""
 
@@ -172,7 +161,7 @@ def choose_stages(
     evidence: Evidence,
     labels: Labels,
     search: Search,
-    first: Rule,
+    first: FusionRule,
     second: SecondStage,
 ) -> TwoStageRule | None:
     """Tune both stages; return None if that is not possible or does not improve F1.

@@ -19,7 +19,7 @@ from mmevent.exceptions import InputError
 _KINDS = {
     "nested": "nested cross-validation",
     "cross-fit": "cross-fitted (slightly optimistic: the branches saw the fold that "
-    "tests them when they gave the probabilities that chose alpha, beta and threshold)",
+    "tests them when they gave the probabilities that chose rule and threshold)",
     "held out": "held-out posts, never seen in training",
 }
 
@@ -54,7 +54,7 @@ class Estimate:
     false_positive_rates : DataFrame
         Share of the posts without an event that are flagged, by number of images.
     parameters : DataFrame
-        alpha, beta, pool and threshold that each fold chose.
+        The rule's parameters, pool and threshold that each fold chose.
     leakage : dict
         How many posts share a group, and how many would have had another post of their
         group in training if groups had been ignored.

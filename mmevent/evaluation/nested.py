@@ -224,9 +224,11 @@ def _second_rule(systems: Mapping[str, System]) -> dict[str, Any]:
         return {}
     return {
         "threshold_1": rule.first.threshold,
-        "alpha_2": rule.second.alpha,
-        "beta_2": rule.second.beta,
-        "threshold_2": rule.second.threshold,
+        **{
+            f"{name}_2": value
+            for name, value in asdict(rule.second).items()
+            if name not in ("pool", "image")
+        },
     }
 
 
@@ -265,9 +267,8 @@ class _Collector:
             {
                 "seed": self.folds.seed,
                 "fold": k,
-                **asdict(found.rule),
+                **found.parameters(),
                 "threshold": systems[FUSED].threshold,
-                "beta_identified": found.beta_identified,
                 **_second_rule(systems),
             }
         )

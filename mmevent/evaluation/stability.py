@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmevent.exceptions import PolicyError
 from mmevent.rule.cuts import has_both
-from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.fusion import Evidence
 from mmevent.rule.policies import Policy, choose_threshold, learns_threshold
 from mmevent.rule.search import Search, rethreshold
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from mmevent.rule.stacking import FusionRule
     from mmevent.rule.two_stage import TwoStageRule
 
     IntArray = NDArray[np.intp]
@@ -30,16 +31,16 @@ N_RESAMPLES = 200
 class ChosenOn(NamedTuple):
     """A detector's last rule, and the posts that chose it."""
 
-    rule: Rule
+    rule: FusionRule
     evidence: Evidence
     event: NDArray[np.bool_]
     group: NDArray[Any]
 
 
 def chosen_on(
-    tested: pd.DataFrame, rule: Rule, stages: TwoStageRule | None
+    tested: pd.DataFrame, rule: FusionRule, stages: TwoStageRule | None
 ) -> ChosenOn:
-    """Return the posts that chose alpha, beta and threshold, with the rule.
+    """Return the posts that chose the rule and its threshold, with the rule.
 
     `tested` is the out-of-fold table. With two stages the rule is the second one's, and
     the posts are those that the first flags.
@@ -56,7 +57,7 @@ def chosen_on(
 
 def threshold_spread(
     tested: pd.DataFrame,
-    rule: Rule,
+    rule: FusionRule,
     stages: TwoStageRule | None,
     *,
     policy: Policy,
@@ -65,8 +66,9 @@ def threshold_spread(
 ) -> pd.DataFrame:
     """Choose a fitted detector's threshold again on resamples of groups.
 
-    alpha, beta and the first stage stay as they are, and where the criterion is
-    ``"smooth"``, whether the threshold comes from the smoothed F1 or from the raw one.
+    The parameters of the rule and the first stage stay as they are, and where the
+    criterion is ``"smooth"``, whether the threshold comes from the smoothed F1 or from
+    the raw one.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def _resampled(threshold: float, choose: Choose, group: IntArray) -> pd.DataFram
 
 
 def _by_f1(
-    tested: pd.DataFrame, rule: Rule, stages: TwoStageRule | None, search: Search
+    tested: pd.DataFrame, rule: FusionRule, stages: TwoStageRule | None, search: Search
 ) -> tuple[Choose, NDArray[Any]]:
     """Return the choice by the best F1, and the groups of the posts."""
     chosen = chosen_on(tested, rule, stages)

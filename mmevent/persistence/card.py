@@ -73,8 +73,8 @@ def what_of(fitted: FittedDetector, made_with: str) -> str:
     negative, positive = (_code(label) for label in fitted.coding)
     return (
         f"It distinguishes posts labelled {positive}{named} from posts labelled "
-        f"{negative}, by their {sides}. Made with mmevent {made_with}, by the "
-        f"alpha/beta rule of Zhang and Pan (2019)."
+        f"{negative}, by their {sides}. Made with mmevent {made_with}, by "
+        f"{fitted.rule.title}."
     )
 
 
@@ -101,21 +101,19 @@ def training_of(fitted: FittedDetector) -> str:
 
 def rule_of(fitted: FittedDetector) -> str:
     """Say how a post gets its score, and when it is an event."""
-    alpha, beta = fitted.rule.alpha, fitted.rule.beta
-    pooled = _POOLED[fitted.rule.pool]
+    formulas, pooled = fitted.rule.formulas(), _POOLED[fitted.rule.pool]
     if fitted.image is None:
-        rows = [("has text", "p_text"), ("has no text", "0, never an event")]
+        rows = [("has text", formulas["text"]), ("has no text", "0, never an event")]
     elif fitted.text is None:
         rows = [
-            ("has a usable image", f"{beta:.4g} × p_image"),
+            ("has a usable image", formulas["image"]),
             ("has none", "0, never an event"),
         ]
     else:
-        both = f"{beta:.4g} × (p_text + {alpha:.4g} × p_image) / {1 + alpha:.4g}"
         rows = [
-            ("has text and a usable image", both),
-            ("has text only", "p_text"),
-            ("has a usable image only", f"{beta:.4g} × p_image"),
+            ("has text and a usable image", formulas["both"]),
+            ("has text only", formulas["text"]),
+            ("has a usable image only", formulas["image"]),
             ("has neither", "0, never an event"),
         ]
     reached = f"if its score reaches **{fitted.threshold:.4g}**"
@@ -131,30 +129,20 @@ def rule_of(fitted: FittedDetector) -> str:
         lines.append(f"p_image is {pooled}.")
     if fitted.image is not None and fitted.text is not None:
         lines.append(
-            f"alpha = {alpha:.4g}: in a post with both, the images count "
-            f"{alpha / (1 + alpha):.0%} and the text {1 / (1 + alpha):.0%}. "
-            + _beta_in_words(fitted)
+            " ".join(f"{name} = {x}: {said}." for name, x, said in fitted.meanings())
         )
     return "\n\n".join(lines)
 
 
 def _stages_in_words(stages: TwoStageRule) -> str:
-    first, second = stages.first, stages.second
+    numbers = stages.second.meanings(beta_identified=True)
+    said = ", ".join(f"{name} = {value}" for name, value, _ in numbers)
     return (
-        f"That is the score of stage 1. If it reaches {first.threshold:.4g}, stage 2 "
-        f"judges the post: with a second text probability in place of p_text, "
-        f"alpha = {second.alpha:.4g} and beta = {second.beta:.4g} it has a score s, "
-        f"and the score of the post is 1 + s / (1 + s). Otherwise the score of the "
-        f"post is stage 1's score divided by that threshold, which is below 1."
-    )
-
-
-def _beta_in_words(fitted: FittedDetector) -> str:
-    if not fitted.beta_identified:
-        return "beta = 1, fixed: too few posts with images, or without, to learn it."
-    return (
-        f"beta = {fitted.rule.beta:.4g}: scores of posts with images are multiplied by "
-        f"it, to be comparable with scores of text alone."
+        f"That is the score of stage 1. If it reaches {stages.first.threshold:.4g}, "
+        f"stage 2 judges the post: with a second text probability in place of p_text, "
+        f"and {said}, it has a score s, and the score of the post is 1 + s / (1 + s). "
+        f"Otherwise the score of the post is stage 1's score divided by that "
+        f"threshold, which is below 1."
     )
 
 

@@ -20,6 +20,7 @@ from mmevent.persistence.preregistration import (
     main_row,
     preregistration,
 )
+from mmevent.rule.stacking import StackedRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mmevent.detector.detector import EventDetector
     from mmevent.detector.fitted import FittedDetector
     from mmevent.evaluation.estimate import Estimate
+    from mmevent.rule.search import Search
 
 _SOURCE = (
     "Kapoor et al. (2024), *REFORMS: Consensus-based Recommendations for "
@@ -39,8 +41,8 @@ _KINDS = {
     "nested": "Nested cross-validation: in each outer fold, all parameters and the "
     "threshold are chosen by another cross-validation within the training part, the "
     "branches are fitted on that part, and the test part is predicted once.",
-    "cross-fit": "Cross-fitting: the branches are fitted once for each fold. Alpha, "
-    "beta, pooling and threshold are chosen on the out-of-fold probabilities of the "
+    "cross-fit": "Cross-fitting: the branches are fitted once for each fold. The "
+    "rule and its threshold are chosen on the out-of-fold probabilities of the "
     "other folds. This is slightly optimistic, since the branches that gave these "
     "probabilities saw the fold that is tested.",
 }
@@ -274,11 +276,9 @@ def _preprocessing(fitted: FittedDetector, facts: Mapping[str, Any]) -> Items:
 def _modelling(detector: EventDetector, facts: Mapping[str, Any]) -> Items:
     fitted = detector.fitted_
     search, estimate = fitted.record.search, fitted.record.estimate
-    (least, most), (low, high) = search.alpha_bounds, search.beta_bounds
     tuning = (
-        f"The rule is searched by Optuna in {search.n_trials:,} trials, with alpha "
-        f"from {least:g} to {most:g} and beta from {low:g} to {high:g}. The criterion "
-        f"is {search.criterion!r}, the pooling {detector.pool!r}, and the seed "
+        f"{_search_in_words(search)} The criterion is "
+        f"{search.criterion!r}, the pooling {detector.pool!r}, and the seed "
         f"{search.random_state}."
     )
     return {
@@ -305,6 +305,19 @@ def _modelling(detector: EventDetector, facts: Mapping[str, Any]) -> Items:
             blank("another baseline, such as a search by words"),
         ],
     }
+
+
+def _search_in_words(search: Search) -> str:
+    if search.rule == StackedRule.kind:
+        return (
+            "The rule is a logistic regression (L2 penalty, C=1, no negative weights); "
+            "image branch and pooling are those of the highest likelihood."
+        )
+    (least, most), (low, high) = search.alpha_bounds, search.beta_bounds
+    return (
+        f"The rule is searched by Optuna in {search.n_trials:,} trials, with alpha "
+        f"from {least:g} to {most:g} and beta from {low:g} to {high:g}."
+    )
 
 
 def _evaluation(detector: EventDetector, estimate: Estimate) -> str:

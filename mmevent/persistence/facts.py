@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from mmevent.exceptions import InputError, ModelFolderError
 from mmevent.posts.prepared import SECOND, TEXT
-from mmevent.rule.fusion import POOLS
+from mmevent.rule.fusion import POOLS, Rule
 from mmevent.rule.policies import budget_of, check_policy
+from mmevent.rule.stacking import RULES
 
 _GREATEST_WEIGHT = 1e6
+_ABOVE_0 = float(np.nextafter(0, 1))
+_LEAST = {
+    "beta": _ABOVE_0,
+    **dict.fromkeys(
+        ("intercept_both", "intercept_text", "intercept_image"), -_GREATEST_WEIGHT
+    ),
+}
+"""The least value of a parameter of a rule, where it is not 0."""
 _LONGEST_LABEL = 10_000
 _CURVES = ({"slope", "intercept"}, {"score", "probability"})
 
@@ -42,11 +52,11 @@ def check_facts(facts: Mapping[str, Any], files: Collection[str]) -> None:
     stored = {name for name in files if name.endswith(".skops")}
     if not set(branches.values()) <= stored or set(branches) <= {SECOND}:
         raise _wrong("branches", "skops files of this folder", branches)
-    images = set(branches) - {TEXT, SECOND}
-    _check_rule("rule", facts["rule"], images)
+    images, kind = set(branches) - {TEXT, SECOND}, kind_of_rule(facts)
+    _check_rule("rule", facts["rule"], images, kind)
     if stages is not None:
-        _check_rule("stages, first", stages["first"], images)
-        _check_rule("stages, second", stages["second"], images)
+        _check_rule("stages, first", stages["first"], images, kind)
+        _check_rule("stages, second", stages["second"], images, kind)
     if facts["calibration"] is not None:
         _check_maps(facts["calibration"]["maps"])
     if type(facts["beta_identified"]) is not bool:
@@ -54,6 +64,14 @@ def check_facts(facts: Mapping[str, Any], files: Collection[str]) -> None:
     for name in ("label_name", "data_hash", "groups_hash"):
         if not isinstance(facts[name], (str, type(None))):
             raise _wrong(name, "a text", facts[name])
+
+
+def kind_of_rule(facts: Mapping[str, Any]) -> str:
+    """Return the name of the rule; folders from before there were two do not say it."""
+    kind = facts["search"].get("rule", Rule.kind)
+    if kind not in RULES:
+        raise _wrong("rule", f"one of {', '.join(RULES)}", kind)
+    return str(kind)
 
 
 def _check_classes(described: Mapping[str, Any], positive: Any) -> None:
@@ -76,9 +94,15 @@ def _check_policy(name: str, policy: Any) -> None:
         raise _wrong(name, "a decision policy", policy) from error
 
 
-def _check_rule(what: str, rule: Mapping[str, Any], images: Collection[str]) -> None:
-    _check_number(f"{what}, alpha", rule["alpha"], least=0.0)
-    _check_number(f"{what}, beta", rule["beta"])
+def _check_rule(
+    what: str, rule: Mapping[str, Any], images: Collection[str], kind: str
+) -> None:
+    names = [field.name for field in fields(RULES[kind])]
+    if set(rule) != set(names):
+        raise _wrong(what, f"{', '.join(names)} of the rule {kind}", dict(rule))
+    for name in set(names) - {"threshold", "pool", "image"}:
+        least = _LEAST.get(name, 0.0)
+        _check_number(f"{what}, {name}", rule[name], least=least)
     _check_number(f"{what}, threshold", rule["threshold"], greatest=np.inf)
     if rule["pool"] not in POOLS:
         raise _wrong(f"{what}, pool", f"one of {', '.join(POOLS)}", rule["pool"])
@@ -90,12 +114,12 @@ def _check_number(
     what: str,
     value: Any,
     *,
-    least: float = np.nextafter(0, 1),
+    least: float = _ABOVE_0,
     greatest: float = _GREATEST_WEIGHT,
 ) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not least <= value <= greatest or not np.isfinite(value):
-        bound = "0 or above" if least == 0 else "above 0"
+        bound = "above 0" if least == _ABOVE_0 else f"{least:g} or above"
         raise _wrong(what, f"a finite number {bound}", value)
 
 

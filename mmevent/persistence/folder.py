@@ -355,10 +355,10 @@ def scores_of(results: dict[str, Any]) -> pd.DataFrame:
 
 def read_cv_results(trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any]:
     """Return ``cv_results_`` from the trials and what `scores_of` took."""
-    columns = {name: trials[name].tolist() for name in _TRIED}
+    columns = {name: trials[name].tolist() for name in _TRIED if name in trials}
     return {
         "params": [
-            dict(zip(_TRIED, row, strict=True))
+            dict(zip(columns, row, strict=True))
             for row in zip(*columns.values(), strict=True)
         ],
         **{f"param_{name}": np.ma.MaskedArray(v) for name, v in columns.items()},

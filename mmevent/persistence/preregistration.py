@@ -41,9 +41,9 @@ def preregistration(
             f"{int(posts['event'].sum()):,} events, in {posts['group'].nunique():,} "
             f"groups of posts that belong together. Its folder has a manifest with the "
             f"SHA-256 {fingerprint}; the coded posts have the fingerprint "
-            f"{fitted.record.data_hash}. A post is flagged if {reached} (policy "
-            f"{fitted.policy!r}). We will change neither the model nor the threshold "
-            f"once the corpus has been predicted.",
+            f"{fitted.record.data_hash}. It scores posts by {fitted.rule.title}. A "
+            f"post is flagged if {reached} (policy {fitted.policy!r}). We will change "
+            f"neither the model nor the threshold once the corpus has been predicted.",
             f"{figures_in_words(fitted)} These figures hold for posts like the coded "
             f"ones. We do not assume that they hold for the corpus, and do not count "
             f"flagged posts as events.",

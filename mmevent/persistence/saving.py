@@ -23,7 +23,7 @@ from mmevent.encoders.hub import OPEN_CLIP, TRANSFORMERS
 from mmevent.evaluation.estimate import Estimate
 from mmevent.exceptions import MmeventError, MmeventWarning, ModelFolderError
 from mmevent.persistence.card import model_card
-from mmevent.persistence.facts import check_facts
+from mmevent.persistence.facts import check_facts, kind_of_rule
 from mmevent.persistence.folder import (
     FACTS,
     FORMAT_VERSION,
@@ -53,9 +53,9 @@ from mmevent.persistence.references import (
 )
 from mmevent.posts.prepared import SECOND, TEXT
 from mmevent.rule.calibration import Calibration
-from mmevent.rule.fusion import Rule
 from mmevent.rule.policies import budget_of
 from mmevent.rule.search import Search
+from mmevent.rule.stacking import RULES
 from mmevent.rule.two_stage import TwoStageRule
 
 __all__ = ["load", "save"]
@@ -365,15 +365,15 @@ def _set_image_root(
 def _fitted(facts: dict[str, Any], files: dict[str, bytes]) -> FittedDetector:
     classes = read_classes(facts["classes"])
     stages, maps = facts["stages"], facts["calibration"]
-    threshold = facts["threshold"]
+    threshold, rule = facts["threshold"], RULES[kind_of_rule(facts)]
     return FittedDetector(
         branches={
             name: from_bytes(files[path], path)
             for name, path in facts["branches"].items()
         },
-        rule=Rule(**facts["rule"]),
+        rule=rule(**facts["rule"]),
         stages=stages
-        and TwoStageRule(*(Rule(**stages[k]) for k in ("first", "second"))),
+        and TwoStageRule(*(rule(**stages[k]) for k in ("first", "second"))),
         beta_identified=facts["beta_identified"],
         f1_threshold=facts["f1_threshold"],
         policy=facts["policy"],

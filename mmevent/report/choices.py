@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import product
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from sklearn.base import clone
 
 from mmevent._settings import with_own_settings
 from mmevent.branches import TextClassifier
+from mmevent.detector.settings import Settings
 from mmevent.encoders.cache import shared_memo
 from mmevent.evaluation.baselines import whole
 from mmevent.exceptions import InputError, MmeventError
@@ -56,8 +58,8 @@ def over_choices(
         Labels.
     over : mapping of str to sequence
         Values of each choice: ``"encoder"``, that of the text branch; ``"seed"``; and
-        any parameter of the detector, such as ``"criterion"``, ``"policy"`` or
-        ``"image__encoder"``.
+        any parameter of the detector, such as ``"rule"``, ``"criterion"``,
+        ``"policy"`` or ``"image__encoder"``.
     groups, y_stage1 : array-like of shape (n_posts,) or None, default=None
         As for `fit`.
     answer : callable or None, default=None
@@ -75,8 +77,9 @@ def over_choices(
     Raises
     ------
     InputError
-        If a choice is not known or has no values, if a fit fails, which is named, or if
-        `answer` does not return numbers of the same names each time.
+        If a choice is not known or has no values, if a fit fails or makes no estimate,
+        which is named, or if `answer` does not return numbers of the same names each
+        time.
 
     Examples
     --------
@@ -91,20 +94,18 @@ def over_choices(
     [0, 1]
     """
     base = _checked(detector, over)
-    names = list(over)
     rows: list[dict[str, Any]] = []
+    combinations = [
+        dict(zip(over, values, strict=True)) for values in product(*over.values())
+    ]
+    for chosen in combinations:
+        with _naming(chosen):
+            _check_estimate(_chosen(base, chosen))
     with shared_memo():  # each encoder sees each post once
-        for values in product(*over.values()):
-            chosen = dict(zip(names, values, strict=True))
-            parameters = {_PARAMETER.get(k, k): v for k, v in chosen.items()}
-            try:
-                one = clone(base).set_params(**parameters)
+        for chosen in combinations:
+            with _naming(chosen):
+                one = _chosen(base, chosen)
                 one.fit(posts, y, groups=groups, y_stage1=y_stage1)
-            except (MmeventError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"the fit with {chosen} failed: {error} Leave this choice out, or "
-                    f"correct it."
-                ) from error
             rows.append(
                 {
                     **{name: _shown(value) for name, value in chosen.items()},
@@ -113,6 +114,32 @@ def over_choices(
                 }
             )
     return pd.DataFrame(rows)
+
+
+@contextmanager
+def _naming(chosen: Mapping[str, Any]) -> Iterator[None]:
+    """Name the choices of a fit that fails."""
+    try:
+        yield
+    except (MmeventError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the fit with {dict(chosen)} failed: {error} Leave this choice out, or "
+            f"correct it."
+        ) from error
+
+
+def _chosen(base: Any, chosen: Mapping[str, Any]) -> Any:
+    """Return a detector of these choices, unfitted."""
+    return clone(base).set_params(**{_PARAMETER.get(k, k): chosen[k] for k in chosen})
+
+
+def _check_estimate(detector: EventDetector) -> None:
+    """Validate the parameters, before any fit, and that there will be figures."""
+    if Settings.of(detector).kind_of_fit() is None:
+        raise InputError(
+            f"there is no estimate with policy={detector.policy!r}: expected a policy "
+            f"whose figures do not depend on the corpus."
+        )
 
 
 def _checked(detector: EventDetector, over: Mapping[str, Sequence[Any]]) -> Any:

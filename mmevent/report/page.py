@@ -67,16 +67,13 @@ def task_of(fitted: FittedDetector) -> str:
 
 def words_of(fitted: FittedDetector, threshold: float) -> dict[str, str]:
     """Say what the words of the page mean for this detector."""
-    rule = fitted.rule
-    formula = (
-        f"β · (p_text + α · p_image) / (1 + α), with α = {rule.alpha:.3g} and "
-        f"β = {rule.beta:.3g}"
-    )
+    rule, by_case = fitted.rule, fitted.rule.formulas()
+    text, image = by_case["text"], by_case["image"]
     score = {
-        (True, True): f"For a post with text and images {formula}; with text alone "
-        f"p_text; with images alone β · p_image; with neither 0.",
-        (True, False): "The p_text of a post; 0 for a post without text.",
-        (False, True): "β · p_image; 0 for a post without a usable image.",
+        (True, True): f"For a post with text and images {by_case['both']}; with text "
+        f"alone {text}; with images alone {image}; with neither 0.",
+        (True, False): f"{text}; 0 for a post without text.",
+        (False, True): f"{image}; 0 for a post without a usable image.",
     }[fitted.text is not None, fitted.image is not None]
     words = {
         FALSE: "The detector flags the post, and its label says that it is no event.",

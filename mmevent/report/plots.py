@@ -172,8 +172,8 @@ def plot_surface(detector: EventDetector) -> Figure:
     Raises
     ------
     InputError
-        If no post has both a text and an image probability, there is no event, or
-        alpha and beta are both fixed.
+        If no post has both a text and an image probability, there is no event,
+        alpha and beta are both fixed, or the detector has another rule.
     MissingPackageError
         If matplotlib is not installed.
 
@@ -194,6 +194,11 @@ def plot_surface(detector: EventDetector) -> Figure:
     search = fitted.record.search
     chosen = chosen_on(fitted.record.tested, fitted.rule, fitted.stages)
     evidence, rule = chosen.evidence, chosen.rule
+    if not isinstance(rule, Rule):
+        raise InputError(
+            f"there is no alpha and beta to plot: expected a detector with "
+            f"rule='alpha-beta', got rule={rule.kind!r}. Look at the other plots."
+        )
     if not (evidence.has_text & evidence.has_image).any() or not chosen.event.any():
         raise InputError(
             "alpha and beta change nothing here: expected posts with text and images, "

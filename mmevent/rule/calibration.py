@@ -25,7 +25,8 @@ from mmevent.rule.two_stage import TwoStageRule, first_of
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from mmevent.rule.fusion import Evidence, Rule
+    from mmevent.rule.fusion import Evidence
+    from mmevent.rule.stacking import FusionRule
 
     FloatArray = NDArray[np.float64]
 
@@ -175,7 +176,7 @@ def check_enough(method: str | None, n_posts: int) -> None:
         )
 
 
-def cases_of(evidence: Evidence, rule: Rule | TwoStageRule) -> NDArray[Any]:
+def cases_of(evidence: Evidence, rule: FusionRule | TwoStageRule) -> NDArray[Any]:
     """Return the case of the rule for each post, and whether stage 2 judged it."""
     first = first_of(rule)
     cases = applied_rule(evidence.p_text, evidence.pooled[first.image, first.pool])

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -318,11 +318,10 @@ class Evidence:
             )
         return Evidence(self.p_text, self.pooled, second)
 
-    def second(self, first: Rule) -> Evidence:
+    def second(self, image: str, pool: str) -> Evidence:
         """Return what the second stage fuses: ``p_text_2``, and images as before."""
         assert self.p_text_2 is not None
-        key = (first.image, first.pool)
-        return Evidence(self.p_text_2, {key: self.pooled[key]})
+        return Evidence(self.p_text_2, {(image, pool): self.pooled[image, pool]})
 
     @cached_property
     def has_text(self) -> NDArray[np.bool_]:
@@ -368,6 +367,10 @@ class Rule:
     threshold: float
     image: str = IMAGE
 
+    kind: ClassVar[str] = "alpha-beta"
+    title: ClassVar[str] = "the alpha/beta rule of Zhang and Pan (2019)"
+    searched: ClassVar[tuple[str, ...]] = ("alpha", "beta", "pool", "image")
+
     def score(self, evidence: Evidence) -> NDArray[np.float64]:
         """Score of each post, to be compared with the threshold."""
         p_image = evidence.pooled[self.image, self.pool]
@@ -377,6 +380,23 @@ class Rule:
     def weight(self) -> float:
         """Weight of the image, alpha / (1 + alpha)."""
         return self.alpha / (1.0 + self.alpha)
+
+    def formulas(self) -> dict[str, str]:
+        """Write the score of a post by the case of the rule, for people to read."""
+        alpha, beta = self.alpha, self.beta
+        both = f"{beta:.4g} × (p_text + {alpha:.4g} × p_image) / {1 + alpha:.4g}"
+        return {"both": both, "text": "p_text", "image": f"{beta:.4g} × p_image"}
+
+    def meanings(self, *, beta_identified: bool) -> list[tuple[str, str, str]]:
+        """Return the name, the value and the meaning of each number."""
+        weight, beta = self.weight, f"{self.beta:.3g}"
+        shares = f"text counts {1 - weight:.0%}, images {weight:.0%}, where both are"
+        factor = f"the score of a post with images is multiplied by {beta}"
+        if not beta_identified:
+            factor = "fixed: too few posts with images, or without, to learn it from"
+        elif self.beta == 1:
+            factor = "a score counts the same with images as without"
+        return [("alpha", f"{self.alpha:.3g}", shares), ("beta", beta, factor)]
 
     def preference(self) -> tuple[float, float, int]:
         """Sort key for equally good rules: the smallest is preferred."""

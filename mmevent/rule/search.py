@@ -1,9 +1,10 @@
-"""The search for alpha, beta, pooling and threshold on out-of-fold probabilities.
+"""The search for a rule and its threshold on out-of-fold probabilities.
 
-No classifier is fitted here: a trial costs one fusion and one sort. Optuna samples the
-weight of the image, w = alpha / (1 + alpha), together with the pooling and, where there
-are several, the image branch. The best beta and threshold for them are then computed
-exactly (see :mod:`mmevent.rule.cuts`).
+No branch is fitted here. For alpha and beta a trial costs one fusion and one sort:
+Optuna samples the weight of the image, w = alpha / (1 + alpha), together with the
+pooling and, where there are several, the image branch. The best beta and threshold for
+them are then computed exactly (see :mod:`mmevent.rule.cuts`). Stacking needs no search:
+see :mod:`mmevent.rule.stacking`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._common import as_whole, shared_context
+from mmevent._common import as_whole
 from mmevent._settings import with_own_settings
 from mmevent.exceptions import InputError
-from mmevent.posts.labels import check_seed
 from mmevent.rule.cuts import FLAG_ALL, TIE, Ranking, as_events, best_cuts
 from mmevent.rule.fusion import Evidence, Rule
 from mmevent.rule.guard import better_unsmoothed, groups_of
 from mmevent.rule.smoothing import BEST_THRESHOLD, smoothed
+from mmevent.rule.stacking import RULES, FusionRule, StackedRule, stack
+from mmevent.rule.study import run_study
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     import optuna
     from numpy.typing import ArrayLike, NDArray
@@ -43,6 +45,10 @@ class Search:
 
     Parameters
     ----------
+    rule : {"alpha-beta", "stacking"}, default="alpha-beta"
+        How text and images are fused: by the rule of Zhang and Pan (2019), see
+        :class:`mmevent.rule.Rule`, or by :class:`mmevent.rule.StackedRule`. Stacking
+        has no use for trials, bounds and a storage.
     criterion : {"smooth", "f1"}, default="smooth"
         What is maximised: ``"f1"`` is F1 of the posts; ``"smooth"`` is F1 read off
         their smoothed ROC curves, which depends less on single posts, see
@@ -68,6 +74,7 @@ class Search:
     200
     """
 
+    rule: str = "alpha-beta"
     criterion: str = "smooth"
     n_trials: int = 200
     alpha_bounds: tuple[float, float] = (0.0, 99.0)
@@ -78,6 +85,16 @@ class Search:
 
     def check(self) -> None:
         """Validate the settings; raise InputError for one that cannot be used."""
+        if not isinstance(self.rule, str) or self.rule not in RULES:
+            raise InputError(
+                f"rule={self.rule!r} is not known: expected one of "
+                f"{', '.join(map(repr, RULES))}. Choose one of them."
+            )
+        if self.rule == StackedRule.kind and self.storage is not None:
+            raise InputError(
+                "storage keeps the trials of alpha and beta: expected storage=None "
+                "with rule='stacking', which has none. Leave one of them out."
+            )
         if self.criterion not in BEST_THRESHOLD:
             raise InputError(
                 f"criterion={self.criterion!r} is not known: expected one of "
@@ -98,7 +115,7 @@ class TuningResult:
 
     Parameters
     ----------
-    rule : Rule
+    rule : Rule or StackedRule
         The best parameters with their threshold. They are those of the best trial, but
         for beta and the threshold where smoothing does worse, see `Search`.
     f1 : float
@@ -106,13 +123,15 @@ class TuningResult:
         posts, see :func:`mmevent.evaluate`.
     beta_identified : bool
         False where beta was fixed at 1, since the posts with images or those without
-        have fewer than 20 events or fewer than 20 other posts.
-    rules : list of Rule
-        The rule of each trial, in order.
+        have fewer than 20 events or fewer than 20 other posts; and for stacking.
+    rules : list of Rule or StackedRule
+        The rule of each trial, in order. For stacking a trial is an image branch with
+        a pooling.
     values : list of float
-        The criterion's value of each trial: F1, or smoothed F1.
-    study : optuna.Study
-        The study that Optuna ran.
+        The value of each trial, which chose the best: F1 or smoothed F1, and for
+        stacking the mean log likelihood of the posts.
+    study : optuna.Study or None
+        The study that Optuna ran; None for stacking.
 
     Examples
     --------
@@ -123,12 +142,19 @@ class TuningResult:
     (5, False)
     """
 
-    rule: Rule
+    rule: FusionRule
     f1: float
     beta_identified: bool
-    rules: list[Rule] = field(repr=False)
+    rules: Sequence[FusionRule] = field(repr=False)
     values: list[float] = field(repr=False)
-    study: optuna.Study = field(repr=False)
+    study: optuna.Study | None = field(repr=False)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what was chosen, by name, as a row of a table."""
+        chosen = asdict(self.rule)
+        if isinstance(self.rule, Rule):
+            chosen["beta_identified"] = self.beta_identified
+        return chosen
 
 
 @with_own_settings
@@ -140,6 +166,8 @@ def tune_rule(
     groups: ArrayLike | None = None,
 ) -> TuningResult:
     """Find the alpha, beta, pooling and threshold with the highest (smoothed) F1.
+
+    With ``Search(rule="stacking")``, fit a logistic regression instead.
 
     Parameters
     ----------
@@ -178,26 +206,53 @@ def tune_rule(
     search = search or Search()
     search.check()
     event = events_of(evidence, y)
+    group = None if groups is None else groups_of(groups, len(event))
+    tune = _tune_stacked if search.rule == StackedRule.kind else _tune_alpha_beta
+    return tune(evidence, event, search, group)
+
+
+def _tune_alpha_beta(
+    evidence: Evidence,
+    event: NDArray[np.bool_],
+    search: Search,
+    group: NDArray[np.intp] | None,
+) -> TuningResult:
     space = Space.of(evidence, event, search)
     study = run_study(space, search)
     trials = [trial for trial in study.trials if trial.user_attrs]
     rules = [Rule(**trial.user_attrs["rule"]) for trial in trials]
     values = [float(trial.value or 0.0) for trial in trials]
-    rule = space.guarded(best_of(rules, values), groups)
+    rule = space.guarded(best_of(rules, values), group)
     f1 = f1_of(rule.score(evidence) >= rule.threshold, event)
     return TuningResult(rule, f1, space.beta_free, rules, values, study)
 
 
+def _tune_stacked(
+    evidence: Evidence,
+    event: NDArray[np.bool_],
+    search: Search,
+    group: NDArray[np.intp] | None,
+) -> TuningResult:
+    rules, values = stack(evidence, event, search.criterion)
+    rule = rules[int(np.argmax(values))]
+    score = rule.score(evidence)
+    if search.criterion == "smooth":
+        raw = better_unsmoothed(event, score, groups=group)
+        rule = rule if raw is None else replace(rule, threshold=raw[0])
+    f1 = f1_of(score >= rule.threshold, event)
+    return TuningResult(rule, f1, False, rules, values, None)
+
+
 def rethreshold(
-    rule: Rule, evidence: Evidence, event: ArrayLike, search: Search
-) -> Rule:
+    rule: FusionRule, evidence: Evidence, event: ArrayLike, search: Search
+) -> FusionRule:
     """Find the best threshold for a rule on other posts, by the criterion alone.
 
     Parameters
     ----------
-    rule : Rule
-        Its alpha, pooling and image branch stay as they are, and its beta as well
-        where these posts can identify beta, see :class:`TuningResult`; else beta is 1.
+    rule : Rule or StackedRule
+        All but its threshold stays as it is. Only a beta is 1 where these posts cannot
+        identify it, see :class:`TuningResult`.
     evidence : Evidence
         Out-of-fold probabilities of `n_posts` posts.
     event : array-like of shape (n_posts,)
@@ -207,7 +262,7 @@ def rethreshold(
 
     Returns
     -------
-    Rule
+    Rule or StackedRule
         The rule with its new threshold.
 
     Raises
@@ -225,12 +280,16 @@ def rethreshold(
     0.35
     """
     search.check()
+    labels = events_of(evidence, event)
+    if isinstance(rule, StackedRule):
+        best = BEST_THRESHOLD[search.criterion]
+        return replace(rule, threshold=best(rule.score(evidence), labels)[0])
     fixed = replace(
         search,
         alpha_bounds=(rule.alpha, rule.alpha),
         beta_bounds=(rule.beta, rule.beta),
     )
-    space = Space.of(evidence, events_of(evidence, event), fixed)
+    space = Space.of(evidence, labels, fixed)
     return space.best(space.weights[0], rule.image, rule.pool)[0]
 
 
@@ -309,7 +368,7 @@ class Space:
         )
         return replace(rule, beta=beta, threshold=threshold), f1
 
-    def guarded(self, rule: Rule, groups: ArrayLike | None) -> Rule:
+    def guarded(self, rule: Rule, group: NDArray[np.intp] | None) -> Rule:
         """Return the rule, or that of the raw F1 at its weight if smoothing does worse.
 
         Both ways are compared at the same beta: a beta by the raw F1 has seen the posts
@@ -322,7 +381,7 @@ class Space:
             self.event,
             rule.score(self.evidence),
             side=with_image if self.beta_free else None,
-            groups=None if groups is None else groups_of(groups, len(self.event)),
+            groups=group,
         )
         if better is None:
             return rule
@@ -340,60 +399,6 @@ class Space:
         for values in (evidence.p_text, self.event, *evidence.pooled.values()):
             digest.update(np.ascontiguousarray(values).tobytes())
         return f"mmevent-{digest.hexdigest()[:16]}"
-
-
-def run_study(space: Space, search: Search) -> optuna.Study:
-    """Run an Optuna study, or resume it, until it has the number of trials asked for.
-
-    The first trials are text alone, equal weights and images alone, with each image
-    branch and pooling.
-    """
-    import optuna
-
-    low, high = space.weights
-    choices = [json.dumps(key) for key in space.branches]
-
-    def objective(trial: optuna.Trial) -> float:
-        weight = trial.suggest_float("weight", low, high)
-        image, pool = json.loads(trial.suggest_categorical("branch", choices))
-        rule, f1 = space.best(weight, image, pool)
-        trial.set_user_attr("rule", asdict(rule))
-        return f1
-
-    seed: Any = check_seed(search.random_state)
-    with _quiet_optuna():
-        study = optuna.create_study(
-            direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            storage=search.storage,
-            study_name=space.name(),
-            load_if_exists=True,
-        )
-        if not study.trials:
-            for weight in sorted({low, float(np.clip(0.5, low, high)), high}):
-                for choice in choices:
-                    study.enqueue_trial({"weight": weight, "branch": choice})
-        single = low == high and len(choices) == 1
-        done = sum(bool(trial.user_attrs) for trial in study.trials)
-        study.optimize(
-            objective,
-            n_trials=max((1 if single else int(search.n_trials)) - done, 0),
-            show_progress_bar=search.verbose,
-        )
-    return study
-
-
-@shared_context
-def _quiet_optuna() -> Iterator[None]:
-    """Let Optuna log warnings only."""
-    import optuna
-
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def f1_of(flagged: NDArray[np.bool_], event: NDArray[np.bool_]) -> float:

@@ -34,7 +34,7 @@ def cv_results(
     all splits.
     """
     event = events_of(evidence, y)
-    names = ("alpha", "beta", "pool", "image")
+    names = result.rule.searched
     params = [{name: getattr(rule, name) for name in names} for rule in result.rules]
     splits = np.unique(fold[fold >= 0])
     per_split = np.empty((len(params), len(splits)))

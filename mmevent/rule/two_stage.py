@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logit
 
 from mmevent.exceptions import InputError
 from mmevent.rule.cuts import FLAG_ALL, has_both, midway, recalling
-from mmevent.rule.fusion import Evidence, Rule
+from mmevent.rule.fusion import Evidence
 from mmevent.rule.search import Search, events_of, f1_of, tune_rule
+from mmevent.rule.stacking import FusionRule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
     FloatArray = NDArray[np.float64]
@@ -43,9 +41,9 @@ class TwoStageRule:
 
     Parameters
     ----------
-    first : Rule
+    first : Rule or StackedRule
         A post is flagged where its first score reaches this rule's threshold.
-    second : Rule
+    second : Rule or StackedRule
         The rule for flagged posts. It fuses ``p_text_2`` in place of ``p_text``.
 
     Examples
@@ -61,8 +59,8 @@ class TwoStageRule:
     array([False, False,  True])
     """
 
-    first: Rule
-    second: Rule
+    first: FusionRule
+    second: FusionRule
 
     def score(self, evidence: Evidence) -> FloatArray:
         """Score of each post, to be compared with the threshold."""
@@ -77,7 +75,7 @@ class TwoStageRule:
 
     def judged(self, evidence: Evidence) -> Evidence:
         """Return what the second rule fuses: ``p_text_2`` and the image probability."""
-        return evidence.second(self.first)
+        return evidence.second(self.first.image, self.first.pool)
 
     @property
     def threshold(self) -> float:
@@ -86,13 +84,13 @@ class TwoStageRule:
         return max(1.0 + t / (1.0 + t), math.nextafter(1.0, 2.0))
 
 
-def first_of(rule: Rule | TwoStageRule) -> Rule:
+def first_of(rule: FusionRule | TwoStageRule) -> FusionRule:
     """Return the first stage's rule, which is the rule itself if it has one stage."""
     return rule.first if isinstance(rule, TwoStageRule) else rule
 
 
 def tune_two_stages(
-    evidence: Evidence, event: ArrayLike, first: Rule, search: Search
+    evidence: Evidence, event: ArrayLike, first: FusionRule, search: Search
 ) -> TwoStageRule | None:
     """Find the first stage's threshold and the second stage's rule with the highest F1.
 
@@ -102,9 +100,9 @@ def tune_two_stages(
         Out-of-fold probabilities of both stages.
     event : array-like of shape (n_posts,)
         True or 1 for an event, False or 0 for another post.
-    first : Rule
-        Rule of the first stage. Its alpha, beta and pooling stay as they are; its
-        threshold is chosen from those that reach a recall of 0.90, 0.91, ..., 0.99.
+    first : Rule or StackedRule
+        Rule of the first stage. Its parameters stay as they are; its threshold is
+        chosen from those that reach a recall of 0.90, 0.91, ..., 0.99.
     search : Search
         Settings of the search for the second rule, which runs at each recall with a
         tenth of the trials.
@@ -142,7 +140,7 @@ def tune_two_stages(
     score = first.score(evidence)
     trials = max(int(search.n_trials) // _SHARE_OF_TRIALS, 10)
     search = replace(search, n_trials=trials, storage=None, verbose=False)
-    second = evidence.second(first)
+    second = evidence.second(first.image, first.pool)
     best, highest = None, -1.0
     for threshold in sorted({threshold_of(r, score, y) for r in RECALLS}):
         flagged = score >= threshold
@@ -161,7 +159,7 @@ def candidates(
     event: NDArray[np.bool_],
     known: NDArray[np.bool_],
     rows: NDArray[np.intp],
-    first: Rule,
+    first: FusionRule,
 ) -> NDArray[np.intp]:
     """Return which of the rows train the second stage.
 
@@ -176,7 +174,7 @@ def candidates(
         Which posts are events, and which ones the first stage learns from.
     rows : ndarray of int
         Row numbers to choose from.
-    first : Rule
+    first : Rule or StackedRule
         Rule of the first stage.
     """
     score = first.score(evidence.take(rows))
@@ -190,13 +188,3 @@ def threshold_of(recall: float, score: FloatArray, event: NDArray[np.bool_]) -> 
     if edge <= 0:
         return FLAG_ALL
     return midway(float(score[score < edge].max(initial=0.0)), edge)
-
-
-def logits(probabilities: Sequence[FloatArray]) -> FloatArray:
-    """Return two columns for each: its logit, 0 where missing, and whether missing."""
-    columns: list[Any] = []
-    for p in probabilities:
-        missing = np.isnan(p)
-        clipped = np.clip(np.where(missing, 0.5, p), 1e-6, 1.0 - 1e-6)
-        columns += [logit(clipped), missing]
-    return np.column_stack(columns)

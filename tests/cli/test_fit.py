@@ -137,6 +137,19 @@ def test_every_option_of_fit_reaches_the_detector(
     assert all(found[name] == defaults[name] for name in found.keys() - given)
 
 
+def test_stacking_says_its_numbers(
+    done: Command, quick: list[str], coded: Path, models: list[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    options = [*models, *quick, "--rule", "stacking", "--estimate", "cross-fit"]
+    said = done("fit", coded, "--label", "event", *options, "-o", folder).stdout
+    rule = mmevent.load(folder, image_root=coded.parent).rule_
+    for name, value, meaning in rule.meanings(beta_identified=False):
+        assert f"\n  {name:<9} {value:<9} {meaning}\n" in said
+    assert "\nalpha-beta " in said
+    assert "\n  alpha" not in said
+
+
 @pytest.mark.parametrize(
     ("off", "said"),
     [("--text", "Images only"), ("--image", "Text only")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,26 +79,23 @@ def test_baselines_score_what_they_say(
     np.testing.assert_array_equal(scores[FUSED], found.rule.score(evidence))
 
 
-def test_stacking_knows_what_is_missing(
-    evidence_and_event: tuple[Evidence, NDArray[np.bool_]],
+@pytest.mark.parametrize("policy", ["f1", "recall>=0.5"])
+def test_each_rule_is_the_baseline_of_the_other(
+    policy: str, evidence_and_event: tuple[Evidence, NDArray[np.bool_]]
 ) -> None:
     evidence, event = evidence_and_event
-    stacking = fit(evidence, event)[0]["stacking"]
-    four = Evidence(
-        np.array([0.7, 0.7, NAN, NAN]),
-        {key: np.array([0.7, NAN, 0.7, NAN]) for key in evidence.pooled},
-    )
-    score = stacking.score(four)
-    assert len(set(score.tolist())) == 4
-    assert ((score[:3] > 0) & (score[:3] < 1)).all()
-    assert score[3] == 0
-
-
-def test_stacking_takes_probabilities_of_0_and_1() -> None:
-    p = np.tile([0.0, 1.0, 0.5, 0.2], 10)
-    evidence = Evidence.from_images(p, p, np.arange(40))
-    score = fit(evidence, p > 0.4)[0]["stacking"].score(evidence)
-    assert np.isfinite(score).all()
+    labels, stacking = Labels(event, np.arange(len(event))), "stacking"
+    systems = {}
+    for rule in ("alpha-beta", stacking):
+        search = replace(SEARCH, rule=rule)
+        found = tune_first(evidence, labels, search).rule
+        systems[rule] = fit_systems(evidence, labels, search, policy, found)
+    assert tuple(systems[stacking]) == (*BASELINES[:-1], "alpha-beta", FUSED)
+    for rule, other in (("alpha-beta", stacking), (stacking, "alpha-beta")):
+        one, same = systems[rule][FUSED], systems[other][rule]
+        assert one.rule == same.rule
+        assert one.threshold == same.threshold
+        np.testing.assert_array_equal(one.score(evidence), same.score(evidence))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,11 @@ def test_stacking_takes_probabilities_of_0_and_1() -> None:
     [
         ([0.9, 0.2], [NAN, NAN], ["flag all", "text only", FUSED]),
         ([NAN, NAN], [0.9, 0.2], ["flag all", "image only", FUSED]),
-        ([0.9, NAN], [NAN, 0.2], ["flag all", "text only", "image only", FUSED]),
+        (
+            [0.9, NAN],
+            [NAN, 0.2],
+            ["flag all", "text only", "image only", "stacking", FUSED],
+        ),
     ],
     ids=["texts", "images", "one or the other"],
 )

@@ -124,3 +124,17 @@ def test_a_worthless_detector_is_called_one_first(coded: Coded, tmp_path: Path) 
 
 def read_card(folder: Path) -> str:
     return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_both_rules_are_described(coded: Coded, tmp_path: Path, sheet: str) -> None:
+    paper, stacking = "the alpha/beta rule of Zhang and Pan (2019)", "by stacking, a"
+    assert f"It scores posts by {paper}. A post is flagged if" in sheet
+    assert "with alpha from 0 to 99 and beta from 0.5 to 2" in item(sheet, "5e")
+    demo_detector(rule="stacking").fit(*coded).save(tmp_path / "model")
+    other = filled_in(tmp_path / "model")
+    assert stacking in other.partition("## Checklist")[0]
+    assert "The rule is a logistic regression" in item(other, "5e")
+    assert "logistic(" in item(other, "5a")
+    assert paper not in other
+    assert "alpha from" not in other
+    assert "`rule=stacking`" in item(other, "2e")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -74,12 +75,26 @@ def test_an_encoder_is_that_of_the_text_branch(posts: Any) -> None:
         ({}, {}, "over is empty"),
         ({"estimate": None}, {"seed": [0]}, "estimate=None gives no F1"),
         ({}, {"criterion": ["f9"]}, r"the fit with \{'criterion': 'f9'\} failed"),
+        ({}, {"policy": ["f1", "budget=5"]}, r"'budget=5'\} failed: estimate='cr"),
+        (
+            {"estimate": "auto"},
+            {"policy": ["budget=5"]},
+            r"'budget=5'\} failed: there is no estimate",
+        ),
+        (
+            {"storage": "sqlite:///x.db"},
+            {"rule": ["alpha-beta", "stacking"]},
+            r"'stacking'\} failed: storage",
+        ),
     ],
 )
-def test_choices_that_cannot_be_made(
+def test_choices_that_cannot_be_made_are_refused_before_any_fit(
     posts: Any, options: dict[str, Any], over: Any, message: str
 ) -> None:
-    with pytest.raises(InputError, match=message):
+    with (
+        patch.object(EventDetector, "fit", side_effect=AssertionError),
+        pytest.raises(InputError, match=message),
+    ):
         over_choices(detector(**options), *posts, over)
 
 

@@ -36,7 +36,7 @@ def test_a_page_says_the_task_and_what_its_words_mean(
     for words in (
         "find posts with the label “1”",
         f"Score minus threshold, which is {threshold} here",
-        f"α = {detector.alpha_:.3g}",
+        f"with text and images {detector.rule_.formulas()['both']}; with text alone",
         "What the post was judged by: both (text and images), text, image, or none",
         f"pooled by “{detector.pool_}”",
     ):
@@ -46,7 +46,7 @@ def test_a_page_says_the_task_and_what_its_words_mean(
     labels = pd.Series(np.where(y, "yes", "no"), name="protest <3")
     page = find_errors(named.fit(posts, labels), posts, labels).to_html()
     assert "the label “yes” in the column “protest &lt;3”" in page
-    assert "The p_text of a post" in page
+    assert "p_text; 0 for a post without text" in page
 
 
 def test_the_posts_fill_the_window_and_fit_a_small_one() -> None:

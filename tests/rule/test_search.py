@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -367,29 +366,6 @@ def test_the_study_is_named_by_probabilities_labels_and_space(
     assert len({plain, *others}) == 8
 
 
-@pytest.mark.parametrize("level", [optuna.logging.INFO, optuna.logging.ERROR])
-def test_the_verbosity_of_optuna_is_put_back(
-    level: int, some_scores: SyntheticScores, capfd: pytest.CaptureFixture[str]
-) -> None:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(level)
-    try:
-        tune_rule(evidence_of(some_scores), some_scores.y, search=Search(n_trials=2))
-        assert optuna.logging.get_verbosity() == level
-    finally:
-        optuna.logging.set_verbosity(before)
-    captured = capfd.readouterr()
-    assert captured.out + captured.err == ""
-
-
-def test_the_verbosity_of_optuna_is_put_back_after_an_error() -> None:
-    before = optuna.logging.get_verbosity()
-    evidence, event = two_sides(20, 20)
-    with pytest.raises(Exception, match="dialect|URL|url|parse"):
-        tune_rule(evidence, event, search=Search(storage="nonsense"))
-    assert optuna.logging.get_verbosity() == before
-
-
 # Recovery of what is known
 
 
@@ -498,6 +474,8 @@ def test_a_rule_on_the_posts_that_chose_it_keeps_its_threshold(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"rule": "average"}, "rule='average' is not known.*'alpha-beta', 'stacking'"),
+        ({"rule": "stacking", "storage": "x"}, "storage keeps.*rule='stacking'"),
         ({"criterion": "auc"}, "criterion='auc' is not known"),
         ({"n_trials": 0}, "n_trials=0 is no number of trials"),
         ({"n_trials": 2.5}, "n_trials=2.5 is no number of trials"),
@@ -528,15 +506,3 @@ def test_a_threshold_is_sought_by_a_known_criterion() -> None:
     rule = Rule(alpha=0.0, beta=1.0, pool="max", threshold=0.5)
     with pytest.raises(InputError, match="criterion='nope'"):
         rethreshold(rule, evidence, [1, 0], Search(criterion="nope"))
-
-
-def test_searches_side_by_side_leave_the_log_as_it_was() -> None:
-    before = optuna.logging.get_verbosity()
-    evidence = Evidence.from_images([0.9, 0.7, 0.2, 0.1], [0.9, 0.1], [0, 2])
-
-    def run(n_trials: int) -> None:
-        tune_rule(evidence, [1, 0, 1, 0], search=Search(n_trials=n_trials))
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(run, [5, 40]))
-    assert optuna.logging.get_verbosity() == before
