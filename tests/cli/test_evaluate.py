@@ -11,9 +11,6 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.naive_bayes import BernoulliNB
-from sklearn.pipeline import make_pipeline
 
 import mmevent
 from mmevent.posts import read_table, write_table
@@ -22,23 +19,8 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def model(coded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model's folder: it counts words, so that each evaluation takes a moment."""
-    posts = read_table(coded)
-    detector = mmevent.EventDetector(
-        text=make_pipeline(CountVectorizer(), BernoulliNB()),
-        image=None,
-        image_root=coded.parent,
-        cv=2,
-        inner_cv=2,
-        n_trials=5,
-        estimate=None,
-        random_state=0,
-    )
-    detector.fit(posts.drop(columns="event"), posts["event"])
-    folder = tmp_path_factory.mktemp("counting") / "model"
-    detector.save(folder)
-    return folder
+def model(counting: Path) -> Path:
+    return counting
 
 
 def test_evaluate_repeats_the_estimate_of_the_fit(
