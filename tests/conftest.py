@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -39,6 +40,16 @@ os.environ["MMEVENT_CACHE"] = "off"
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _freeze_what_lives() -> None:
+    """Let later garbage collections pass over libraries, tests and shared models.
+
+    Each training ends with one, which would take a second for all that lives here.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

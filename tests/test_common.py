@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
@@ -120,8 +121,12 @@ def detector_case(tiny_text_model: str, tiny_image_model: str, **other: Any) -> 
         return posts.assign(images=images)
 
     detector = EventDetector(
-        text=TextClassifier(TextEncoder(tiny_text_model, batch_size=7)),
-        image=ImageClassifier(ImageEncoder(tiny_image_model, batch_size=5)),
+        text=TextClassifier(
+            TextEncoder(tiny_text_model, batch_size=7), head=LogisticRegression()
+        ),
+        image=ImageClassifier(
+            ImageEncoder(tiny_image_model, batch_size=5), head=LogisticRegression()
+        ),
         cv=2,
         estimate=None,
         n_trials=10,

@@ -50,8 +50,8 @@ def verdicts(estimate: Estimate) -> list[str]:
     >>> from mmevent.synthetic import demo_branches, make_posts
     >>> posts, y, _ = make_posts(300, random_state=0)
     >>> text, image = demo_branches()
-    >>> detector = EventDetector(text=text, image=image, cv=5, inner_cv=2,
-    ...                          n_trials=20, random_state=0)
+    >>> detector = EventDetector(text=text, image=image, cv=2, inner_cv=2,
+    ...                          n_trials=10, random_state=0)
     >>> for sentence in verdicts(detector.fit(posts, y).estimate_):
     ...     print(sentence)
     The images are not shown to add to the texts: F1 minus that of the texts alone ...

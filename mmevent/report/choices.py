@@ -87,7 +87,7 @@ def over_choices(
     >>> from mmevent.report import over_choices
     >>> from mmevent.synthetic import demo_branches, make_posts
     >>> text, image = demo_branches()
-    >>> posts, y, _ = make_posts(200, random_state=0)
+    >>> posts, y, _ = make_posts(100, random_state=0)
     >>> detector = EventDetector(text=text, image=image, cv=2, inner_cv=2, n_trials=10)
     >>> found = over_choices(detector, posts, y, {"seed": [0, 1]})
     >>> found["seed"].tolist()

@@ -43,9 +43,15 @@ def _bytes(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
-def fitted(tiny_image_model: str, pictures: list[Image.Image]) -> ImageClassifier:
+@pytest.fixture(scope="module")
+def fitted_once(tiny_image_model: str, pictures: list[Image.Image]) -> ImageClassifier:
     return ImageClassifier(tiny_image_model).fit(pictures, Y)
+
+
+@pytest.fixture
+def fitted(fitted_once: ImageClassifier) -> ImageClassifier:
+    """A copy, which a test may change."""
+    return copy.deepcopy(fitted_once)
 
 
 @pytest.fixture

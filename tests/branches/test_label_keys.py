@@ -105,7 +105,7 @@ def test_the_label_of_an_event_is_translated_in_our_classifiers() -> None:
     assert with_coded_labels(branch, CODING).pos_label == 1
 
 
-def mean_p(positive: Any, y: Any, weight: Any) -> float:
+def mean_p(positive: Any, y: Any, weight: Any, *, again: bool = False) -> float:
     posts, _, _ = make_posts(80, random_state=0, image_size=8)
     text = make_pipeline(CountVectorizer(), logistic(weight))
     detector = EventDetector(
@@ -115,13 +115,14 @@ def mean_p(positive: Any, y: Any, weight: Any) -> float:
         n_trials=2,
         pos_label=positive,
         random_state=0,
-        estimate="cross-fit",
+        estimate="cross-fit" if again else None,
         second_stage=FalsePositiveFilter(only_if_better=True),
     )
     detector.fit(posts, y)
-    again = evaluate(detector, posts, y).table["f1"].to_numpy()
-    first = detector.estimate_.table["f1"].to_numpy()
-    np.testing.assert_array_equal(again, first)
+    if again:
+        f1 = evaluate(detector, posts, y).table["f1"].to_numpy()
+        first = detector.estimate_.table["f1"].to_numpy()
+        np.testing.assert_array_equal(f1, first)
     return float(detector.audit(posts)["p_text"].mean())
 
 
@@ -131,6 +132,6 @@ def test_a_detector_weighs_the_label_that_is_named() -> None:
     words, codes = np.where(y == 1, "yes", "no"), np.where(y == 1, 2, 1)
     plain = mean_p("yes", words, None)
     assert mean_p("yes", words, {"yes": 20}) > plain
-    assert mean_p(2, codes, {2: 20, 1: 1}) > plain
+    assert mean_p(2, codes, {2: 20, 1: 1}, again=True) > plain
     assert mean_p(2, codes, {1: 20, 2: 1}) < plain
     assert mean_p(0, 1 - y, {0: 20}) > plain

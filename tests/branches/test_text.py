@@ -39,9 +39,15 @@ from mmevent.exceptions import (
 Y = np.arange(60) % 2
 
 
-@pytest.fixture
-def fitted(tiny_text_model: str, texts: list[str]) -> TextClassifier:
+@pytest.fixture(scope="module")
+def fitted_once(tiny_text_model: str, texts: list[str]) -> TextClassifier:
     return TextClassifier(tiny_text_model).fit(texts, Y)
+
+
+@pytest.fixture
+def fitted(fitted_once: TextClassifier) -> TextClassifier:
+    """A copy, which a test may change."""
+    return copy.deepcopy(fitted_once)
 
 
 @pytest.fixture

@@ -9,7 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import BernoulliNB
+from sklearn.pipeline import make_pipeline
 
+from mmevent import EventDetector
 from mmevent.cli.main import main
 from mmevent.posts import read_table, write_table
 from mmevent.synthetic import make_posts
@@ -107,6 +111,26 @@ def fitted(
 def model(fitted: tuple[Path, Result]) -> Path:
     """A model's folder."""
     return fitted[0]
+
+
+@pytest.fixture(scope="session")
+def counting(coded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that counts words, whose evaluation takes a moment."""
+    posts = read_table(coded)
+    detector = EventDetector(
+        text=make_pipeline(CountVectorizer(), BernoulliNB()),
+        image=None,
+        image_root=coded.parent,
+        cv=2,
+        inner_cv=2,
+        n_trials=5,
+        estimate=None,
+        random_state=0,
+    )
+    detector.fit(posts.drop(columns="event"), posts["event"])
+    folder = tmp_path_factory.mktemp("counting") / "model"
+    detector.save(folder)
+    return folder
 
 
 @pytest.fixture

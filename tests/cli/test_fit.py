@@ -265,7 +265,7 @@ def test_an_images_folder_below_the_table_is_remembered(
     table["images"] = table["images"].str.replace("images/", "")
     write_table(table, home / "posts.csv")
     monkeypatch.chdir(home)
-    words = [*models, *quick, "--estimate", "none", "-o", "model"]
+    words = ["--text", "none", *models[2:], *quick, "--estimate", "none", "-o", "model"]
     done(*("fit", "posts.csv", "--label", "event", "--image-root", "pictures", *words))
     monkeypatch.chdir(away)
     said = done("evaluate", "../home/model", "../home/posts.csv")

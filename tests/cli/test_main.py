@@ -79,7 +79,7 @@ def test_the_page_of_a_command_names_its_options(command: str) -> None:
     assert named == options
 
 
-def test_the_installed_command(model: Path, uncoded: Path, tmp_path: Path) -> None:
+def test_the_installed_command(counting: Path, uncoded: Path, tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("mmevent")
     command = (
         [str(script)] if script.exists() else [sys.executable, "-m", "mmevent.cli.main"]
@@ -87,7 +87,7 @@ def test_the_installed_command(model: Path, uncoded: Path, tmp_path: Path) -> No
     root = Path(mmevent.__file__).resolve().parents[1]
     environment = os.environ | {"PYTHONPATH": str(root)}
     out = tmp_path / "audit.csv"
-    words = ["predict", str(model), str(uncoded), "-o", str(out)]
+    words = ["predict", str(counting), str(uncoded), "-o", str(out)]
     result = subprocess.run(
         [*command, *words], capture_output=True, text=True, env=environment, check=False
     )
@@ -95,7 +95,7 @@ def test_the_installed_command(model: Path, uncoded: Path, tmp_path: Path) -> No
     assert result.stdout.startswith("30 posts, ")
     assert result.stderr == f"Predictions written to {out}\n"
     result = subprocess.run(
-        [*command, *words[:-1], str(tmp_path)],
+        [*command, "predict"],
         capture_output=True,
         text=True,
         env=environment,

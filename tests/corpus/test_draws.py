@@ -46,7 +46,7 @@ def test_an_estimate_takes_all_draws() -> None:
 def test_two_draws_are_unbiased_and_cover() -> None:
     values, covered = [], []
     plan = SamplePlan(AUDIT)
-    for seed in range(20):
+    for seed in range(12):
         first = code(plan.draw(40, seed))
         more = code(draw_sample(AUDIT, 110, add_to=first, random_state=1000 + seed))
         table = estimate_corpus(AUDIT, [first, more], "event").table

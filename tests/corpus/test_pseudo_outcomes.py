@@ -67,7 +67,7 @@ def test_pseudo_outcomes_average_to_the_labels_over_samples() -> None:
         regression_table(audit, coded(audit, event, 150, seed), "event")[
             "pseudo_outcome"
         ].sum()
-        for seed in range(20)
+        for seed in range(12)
     ]
     error = np.std(sums) / np.sqrt(len(sums))
     assert abs(np.mean(sums) - event.sum()) < 3 * error

@@ -33,7 +33,7 @@ def settings() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def data() -> tuple[pd.DataFrame, NDArray[np.intp]]:
-    posts, y, _ = make_posts(500, image_size=16, random_state=0)
+    posts, y, _ = make_posts(300, image_size=16, random_state=0)
     return posts, y
 
 
@@ -71,7 +71,7 @@ def test_the_estimate_says_how_good_they_are(fitted: EventDetector) -> None:
     assert brier["calibrated"] < brier["prevalence for all"]
     table = fitted.estimate_.reliability
     assert len(table) == 10
-    assert table["n_posts"].sum() == 500
+    assert table["n_posts"].sum() == 300
     assert (table["low"] < table["high"]).all()
     near = (table["low"] <= table["probability"]) & (
         table["probability"] <= table["high"]

@@ -116,7 +116,6 @@ def z_values(*, ignore_groups: bool, **settings: Any) -> NDArray[np.float64]:
         (True, "f1"),
         (True, [[0, 1], [2, 0]]),
         ("auto", "f1"),
-        ("auto", "fbeta=2"),
     ],
     ids=str,
 )

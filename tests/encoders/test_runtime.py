@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from copy import copy
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -248,15 +248,30 @@ BACKENDS = {
 }
 
 
-@pytest.fixture(params=BACKENDS)
-def both(request: pytest.FixtureRequest) -> tuple[Model, Model, list[Any]]:
-    """Return an model under torch and under OpenVINO, and items for it."""
+@pytest.fixture(scope="module")
+def compiled(request: pytest.FixtureRequest) -> Callable[[str], Model]:
+    """Return a function that gives a model under OpenVINO, which is compiled once."""
     pytest.importorskip("openvino")
+
+    @cache
+    def compile_once(name: str) -> Model:
+        kind, fixture, _ = BACKENDS[name]
+        folder = request.getfixturevalue(fixture)
+        return load_model(kind, folder, backend="openvino")
+
+    return compile_once
+
+
+@pytest.fixture(params=BACKENDS)
+def both(
+    request: pytest.FixtureRequest, compiled: Callable[[str], Model]
+) -> tuple[Model, Model, list[Any]]:
+    """Return a model under torch and under OpenVINO, and items for it."""
     kind, fixture, items = BACKENDS[request.param]
     folder = request.getfixturevalue(fixture)
     return (
         load_model(kind, folder),
-        load_model(kind, folder, backend="openvino"),
+        compiled(request.param),
         request.getfixturevalue(items),
     )
 
@@ -296,14 +311,19 @@ assert "openvino_telemetry" not in sys.modules
     assert "not found in decomp table" not in done.stderr
 
 
-def test_a_model_that_it_computes_otherwise_is_refused(
-    tiny_text_model: str, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_it_computes_otherwise_is_refused_and_logged(
+    tiny_text_model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     pytest.importorskip("openvino")
+    caplog.set_level(logging.INFO, "mmevent")
     monkeypatch.setattr("mmevent.encoders.runtime._ALIKE", 1.1)
     model = copy(load_model(TextModel, tiny_text_model))
     with pytest.raises(InputError, match=r"gives other features.*backend='torch'"):
         model.compile()
+    assert "OpenVINO is not used for" in caplog.text
+    assert "it gives other features there" in caplog.text
 
 
 def test_a_model_that_torch_cannot_export_is_refused(
@@ -341,7 +361,7 @@ def test_a_fine_tuned_encoder_is_compiled_with_its_own_weights(
 ) -> None:
     pytest.importorskip("openvino")
     settings = {"train": "all", "n_epochs": 1, "random_state": 0}
-    some = texts[: len(texts) // 2 * 2]
+    some = texts[:20]
     proba = {
         backend: TextClassifier(
             TextEncoder(tiny_text_model, backend=backend, cache=None), **settings
@@ -354,10 +374,11 @@ def test_a_fine_tuned_encoder_is_compiled_with_its_own_weights(
 
 
 def test_an_image_that_gives_no_numbers_marks_its_own_row(
-    tiny_timm_model: str, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+    compiled: Callable[[str], Model],
+    pictures: list[Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("openvino")
-    model = load_model(ImageModel, tiny_timm_model, backend="openvino")
+    model = compiled("timm")
     expected = model.encode(pictures[:4])
     floats = model._floats
 
@@ -629,21 +650,6 @@ def test_a_format_that_is_not_taken_is_logged(
     encoder = TextEncoder(tiny_text_model, cache=None)
     TextClassifier(encoder, train=1, n_epochs=1).fit(texts, [0, 1] * 30)
     assert "runs in float32, not in bfloat16: expected scalar" in caplog.text
-
-
-def test_a_backend_that_is_not_used_is_logged(
-    tiny_text_model: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    pytest.importorskip("openvino")
-    caplog.set_level(logging.INFO, "mmevent")
-    monkeypatch.setattr(runtime, "_ALIKE", 1.1)
-    model = copy(load_model(TextModel, tiny_text_model))
-    with pytest.raises(InputError):
-        model.compile()
-    assert "OpenVINO is not used for" in caplog.text
-    assert "it gives other features there" in caplog.text
 
 
 def test_nothing_is_logged_to_a_handler_of_ours() -> None:

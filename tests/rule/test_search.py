@@ -88,7 +88,7 @@ def test_the_f1_found_is_the_f1_of_the_rule(searched: Searched) -> None:
     for found in (searched.exact, searched.sampled):
         assert f1_at(found.rule, evidence, y) == pytest.approx(found.f1)
         assert found.f1 == pytest.approx(max(found.values))
-        for rule, value in zip(found.rules[::7], found.values[::7], strict=True):
+        for rule, value in zip(found.rules[::41], found.values[::41], strict=True):
             assert f1_at(rule, evidence, y) == pytest.approx(value)
 
 
@@ -403,7 +403,7 @@ def test_the_smooth_criterion_is_what_the_trials_are_valued_by(
 
 def test_smooth_is_nearer_to_the_best_rule_where_events_are_few() -> None:
     gaps: dict[str, list[float]] = {"smooth": [], "f1": []}
-    for seed in range(12):
+    for seed in range(8):
         scores = make_scores(1500, prevalence=0.05, random_state=seed)
         for criterion, found in gaps.items():
             search = Search(criterion=criterion)
