@@ -25,12 +25,12 @@ SYSTEMS = ["flag all", "text only", "image only", "equal average", "alpha-beta"]
 
 @pytest.fixture(scope="module")
 def posts() -> Data:
-    return draw(120)
+    return draw(100)
 
 
 @pytest.fixture(scope="module")
 def stacking(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {"rule": "stacking", "estimate": "nested"}
+    return settings | {"rule": "stacking", "estimate": "nested", "criterion": "f1"}
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +107,10 @@ def test_there_is_no_alpha_and_no_study(detector: EventDetector, posts: Data) ->
 @pytest.mark.parametrize(
     "changes",
     [
-        {"estimate": "cross-fit", "calibration": "sigmoid", "policy": "fbeta=2"},
+        {"estimate": None, "calibration": "sigmoid", "policy": "fbeta=2"},
         {"second_stage": True},
         {"policy": "budget=5", "estimate": "auto", "image": None},
-        {"text": None, "estimate": "cross-fit", "criterion": "f1", "pool": "mean"},
+        {"text": None, "estimate": "cross-fit", "criterion": "smooth", "pool": "mean"},
     ],
     ids=str,
 )
@@ -120,7 +120,7 @@ def test_it_goes_with_the_other_settings_and_comes_back_from_a_folder(
     text, image = demo_branches()
     settings = stacking | {"text": text, "image": image} | changes
     detector = EventDetector(**settings).fit(*posts)
-    others, y = new_posts(60)
+    others, y = new_posts(50)
     size = 400 if changes.get("policy") == "budget=5" else None
     held_out = evaluate(detector, others, y, held_out=True, corpus_size=size)
     has_both = {"image", "text"}.isdisjoint(changes)
@@ -138,8 +138,6 @@ def test_it_goes_with_the_other_settings_and_comes_back_from_a_folder(
         assert isinstance(detector.stages_.second, StackedRule)
         assert "weight_image_2" in detector.estimate_.parameters
         assert set(detector.audit(others)["stage"]) <= {1, 2}
-        again = evaluate(loaded, *posts, seeds=[1])
-        assert "both stages" in again.to_frame().index
 
 
 def change(folder: Path, **rule: Any) -> None:
@@ -152,29 +150,13 @@ def change(folder: Path, **rule: Any) -> None:
 
 @pytest.fixture(scope="module")
 def saved(
-    posts: Data, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    text, image = demo_branches()
-    root, folders = tmp_path_factory.mktemp("saved"), {}
-    for rule in ("alpha-beta", "stacking"):
-        detector = EventDetector(
-            **settings | {"text": text, "image": image, "rule": rule}
-        )
-        folders[rule] = root / rule
-        detector.fit(*posts).save(folders[rule])
-    return folders
-
-
-def test_a_folder_from_before_there_were_two_rules_is_read(
-    saved: dict[str, Path],
-) -> None:
-    path = saved["alpha-beta"] / "detector.json"
-    facts = json.loads(path.read_text("utf-8"))
-    assert facts["search"].pop("rule") == facts["parameters"].pop("rule")
-    path.write_text(json.dumps(facts), "utf-8")
-    seal(saved["alpha-beta"])
-    loaded = load(saved["alpha-beta"])
-    assert loaded.rule == loaded.rule_.kind == "alpha-beta"
+    posts: Data, stacking: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    text, _ = demo_branches()
+    settings = stacking | {"text": text, "image": None, "estimate": None}
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    EventDetector(**settings).fit(*posts).save(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -191,17 +173,15 @@ def test_a_folder_from_before_there_were_two_rules_is_read(
     ],
 )
 def test_a_number_that_no_fit_gives_is_refused(
-    name: str, value: Any, message: str, saved: dict[str, Path], tmp_path: Path
+    name: str, value: Any, message: str, saved: Path
 ) -> None:
-    folder = saved["stacking"]
-    before = (folder / "detector.json").read_bytes()
+    before = (saved / "detector.json").read_bytes()
     try:
-        change(folder, **{name: value})
+        change(saved, **{name: value})
         with pytest.raises(ModelFolderError, match=message):
-            load(folder)
+            load(saved)
     finally:
-        (folder / "detector.json").write_bytes(before)
-        seal(folder)
+        (saved / "detector.json").write_bytes(before)
 
 
 def test_it_is_a_parameter_like_others(posts: Data, stacking: dict[str, Any]) -> None:

@@ -94,3 +94,22 @@ def test_the_storage_of_a_study_is_not_taken(folder: Path, tmp_path: Path) -> No
     facts = json.loads((folder / "detector.json").read_text())
     change(folder, "search", facts["search"] | {"storage": f"sqlite:///{tmp_path}/x"})
     assert load(folder).fitted_.record.search.storage is None
+
+
+def test_a_folder_from_before_there_were_two_rules_is_read(folder: Path) -> None:
+    path = folder / "detector.json"
+    facts = json.loads(path.read_text())
+    assert facts["search"].pop("rule") == facts["parameters"].pop("rule")
+    path.write_text(json.dumps(facts))
+    seal(folder)
+    loaded = load(folder)
+    assert loaded.rule == loaded.rule_.kind == "alpha-beta"
+
+
+@pytest.mark.parametrize("kind", ["average", "stacking", None, ["stacking"]])
+def test_another_rule_than_that_of_the_numbers_is_refused(
+    kind: Any, folder: Path
+) -> None:
+    change(folder, "search.rule", kind)
+    with pytest.raises(ModelFolderError, match="rule|does not fit together"):
+        load(folder)
