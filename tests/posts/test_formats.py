@@ -163,7 +163,7 @@ def test_posts_survive_files(
     if alone:
         frame = frame[["id", "text"]]
     path = tmp_path_factory.mktemp("tables") / f"a.{suffix}"
-    if any(sign in str(texts + images) for sign in DROPS.get(suffix, ())):
+    if any(sign in text for sign in DROPS.get(suffix, ()) for text in texts if text):
         return
     write_table(frame, path)
     before, after = to_posts(frame), to_posts(read_table(path))
