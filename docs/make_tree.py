@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, PAGE = ROOT / "mmevent", ROOT / "docs" / "contributing.md"
 ORDER = [
-    *("posts", "rule", "synthetic", "encoders", "branches", "evaluation"),
+    *("tables", "posts", "rule", "synthetic", "encoders", "branches", "evaluation"),
     *("detector", "persistence", "corpus", "report", "cli"),
 ]
 BEGIN, END = "<!-- tree -->", "<!-- end of tree -->"

@@ -31,6 +31,7 @@ ORDER = [
         "_common",
         "_settings",
         "_walk",
+        "tables",
         "posts",
         "rule",
         "synthetic",

@@ -102,7 +102,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 def check_paths(options: Mapping[str, Any]) -> list[Path]:
     """Validate the files to write by group, before any work; return them."""
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     found = [options[name] for name in (*_TABLES, "plot") if options[name] is not None]
     if found and options["by"] is None and options["period"] is None:

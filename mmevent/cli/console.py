@@ -282,7 +282,7 @@ def check_apart(
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    from mmevent.posts.cells import without_surrogates
+    from mmevent.tables.cells import without_surrogates
 
     with replaced_file(path) as temporary:
         temporary.write_text(without_surrogates(text), encoding="utf-8")

@@ -194,7 +194,7 @@ def sample(
     from mmevent.corpus import label_studio_tasks
     from mmevent.corpus.sampling import SamplePlan
     from mmevent.posts import write_table
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     named = shared.named_columns({"column_id": column_id, "columns": columns})
     if named and posts is None:
@@ -378,7 +378,7 @@ def agreement(
     from mmevent.corpus import read_coded
     from mmevent.corpus import to_adjudicate as in_order
     from mmevent.posts import write_table
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     for path in (disagreements, to_adjudicate):
         if path is not None:

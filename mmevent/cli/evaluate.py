@@ -201,7 +201,7 @@ def _check_files(options: dict[str, Any], folder: Path, posts: Path) -> None:
     """Refuse files and folders that cannot be written, before any work."""
     from mmevent._common import require
     from mmevent.persistence.folder import new_folder
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     path = options["json_path"]
     check_text_path(path, "--json")

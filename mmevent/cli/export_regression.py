@@ -88,7 +88,7 @@ def export_regression(
     """
     from mmevent.corpus import regression_table
     from mmevent.posts import write_table
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     if options["timezone"] is not None and options["period"] is None:
         shared.refuse("--timezone is that of --period: add --period.")

@@ -75,7 +75,7 @@ def import_posts(
     """
     from mmevent import posts as of_posts
     from mmevent.posts.sources import HOW_TO_DOWNLOAD
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     check_table_path(output)
     check_text_path(urls, "--urls")

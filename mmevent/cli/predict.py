@@ -77,7 +77,7 @@ def predict(
     fit, unless named anew.
     """
     from mmevent.posts import write_table
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     check_table_path(output)
     check_apart([posts], [output], folder)

@@ -92,7 +92,7 @@ def tag(posts: Path, output: Path | None, quiet: bool, **options: Any) -> None:
     """
     import mmevent
     from mmevent.posts import flatten_images, to_posts, write_table
-    from mmevent.posts.tables import check_table_path
+    from mmevent.tables.tables import check_table_path
 
     if output is not None:
         check_table_path(output)

@@ -94,7 +94,7 @@ def _keep_encoding(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> None:
     """Validate --encoding, and keep it for all tables that the command reads."""
-    from mmevent.posts.encodings import check_encoding
+    from mmevent.tables.encodings import check_encoding
 
     if value is not None:
         check_encoding(value)

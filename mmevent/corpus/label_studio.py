@@ -13,10 +13,10 @@ import pandas as pd
 from mmevent.corpus.draws import DRAW
 from mmevent.corpus.strata import PROBABILITY, STRATUM
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import without_surrogates
 from mmevent.posts.codings import check_questions, without_post_ids
 from mmevent.posts.keys import as_keys
-from mmevent.posts.tables import read_table
+from mmevent.tables.cells import without_surrogates
+from mmevent.tables.tables import read_table
 
 if TYPE_CHECKING:
     import os

@@ -30,7 +30,7 @@ from mmevent.exceptions import (
 )
 from mmevent.persistence.files import check_file, check_table, read_file
 from mmevent.persistence.objects import same
-from mmevent.posts.cells import without_surrogates
+from mmevent.tables.cells import without_surrogates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,7 +18,7 @@ from mmevent.posts.posts import (
 )
 from mmevent.posts.records import POST_COLUMNS
 from mmevent.posts.sources import STATUSES
-from mmevent.posts.tables import read_table, write_table
+from mmevent.tables.tables import read_table, write_table
 
 __all__ = [
     "Images",

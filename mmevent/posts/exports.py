@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mmevent.exceptions import InputError
-from mmevent.posts.encodings import check_encoding, to_utf8
+from mmevent.tables.encodings import check_encoding, to_utf8
 
 Record: TypeAlias = dict[str, Any]
 Items: TypeAlias = list[Any]

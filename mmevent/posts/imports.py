@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import clean, to_json, without_surrogates
 from mmevent.posts.codings import NO_POST_ID, TOOLS, without_post_ids
-from mmevent.posts.damage import check_undamaged
 from mmevent.posts.exports import (
     PLATFORMS,
     Record,
@@ -26,8 +24,10 @@ from mmevent.posts.finding import Pictures
 from mmevent.posts.image_cells import CellReader, is_missing, number_as_text
 from mmevent.posts.posts import parse_created_at
 from mmevent.posts.records import check_columns, listed
-from mmevent.posts.tables import read_table
 from mmevent.posts.times import to_iso, unix_to_iso
+from mmevent.tables.cells import clean, to_json, without_surrogates
+from mmevent.tables.damage import check_undamaged
+from mmevent.tables.tables import read_table
 
 _READERS = PLATFORMS | TOOLS
 SOURCES = ("4cat", *_READERS, "table")

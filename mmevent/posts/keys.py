@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import without_surrogates
+from mmevent.tables.cells import without_surrogates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

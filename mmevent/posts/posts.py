@@ -13,8 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmevent.exceptions import InputError
-from mmevent.posts.cells import encodes, without_surrogates
-from mmevent.posts.damage import check_undamaged
 from mmevent.posts.duplicates import duplicates
 from mmevent.posts.image_cells import EXPECTED, CellReader, is_missing
 from mmevent.posts.images import Images
@@ -31,6 +29,8 @@ from mmevent.posts.records import (
 from mmevent.posts.sources import Source
 from mmevent.posts.texts import is_visible
 from mmevent.posts.times import why_unread
+from mmevent.tables.cells import encodes, without_surrogates
+from mmevent.tables.damage import check_undamaged
 
 __all__ = [
     "duplicate_groups",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mmevent.exceptions import InputError
 from mmevent.posts.posts import to_posts
-from mmevent.posts.tables import read_table, write_table
+from mmevent.tables.tables import read_table, write_table
 
 NAMES = ["id", "text", "images", "event"]
 ROWS = [

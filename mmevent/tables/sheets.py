@@ -15,7 +15,7 @@ import pandas as pd
 
 from mmevent._common import require, warn_user
 from mmevent.exceptions import MmeventWarning
-from mmevent.posts.cells import flat_columns, tidy
+from mmevent.tables.cells import flat_columns, tidy
 
 MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 10**15

@@ -7,7 +7,7 @@ import pytest
 
 from mmevent.exceptions import InputError, MmeventWarning
 from mmevent.posts.posts import to_posts
-from mmevent.posts.tables import read_table, write_table
+from mmevent.tables.tables import read_table, write_table
 
 
 def read(tmp_path: Path, content: str | bytes, name: str = "a.csv") -> pd.DataFrame:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmevent.exceptions import InputError, StorageError
 from mmevent.posts.posts import duplicate_groups, to_posts
-from mmevent.posts.tables import check_table_path, read_table, write_table
+from mmevent.tables.tables import check_table_path, read_table, write_table
 
 LONG = 1_234_567_890_123_456_789
 

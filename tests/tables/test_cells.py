@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from mmevent.posts.cells import exact_numbers, flat, without_surrogates
+from mmevent.tables.cells import exact_numbers, flat, without_surrogates
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ import pandas as pd
 
 from mmevent._common import replaced_file
 from mmevent.exceptions import InputError, StorageError
-from mmevent.posts.delimited import read_delimited, write_delimited
-from mmevent.posts.encodings import check_encoding, to_utf8
-from mmevent.posts.json_tables import (
+from mmevent.tables.delimited import read_delimited, write_delimited
+from mmevent.tables.encodings import check_encoding, to_utf8
+from mmevent.tables.json_tables import (
     read_json,
     read_json_lines,
     write_json,
     write_json_lines,
 )
-from mmevent.posts.sheets import check_size, read_xlsx, write_xlsx
-from mmevent.posts.typed_tables import (
+from mmevent.tables.sheets import check_size, read_xlsx, write_xlsx
+from mmevent.tables.typed_tables import (
     read_parquet,
     read_spss,
     read_stata,

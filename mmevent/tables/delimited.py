@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmevent._common import warn_user
 from mmevent.exceptions import MmeventWarning
-from mmevent.posts.cells import exact_numbers, flat_columns
+from mmevent.tables.cells import exact_numbers, flat_columns
 
 _SEPARATORS = (b",", b";", b"\t")
 _LOOKED_AT = 20  # lines that tell the separator where the header has several

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmevent.exceptions import InputError
-from mmevent.posts.tables import read_table, write_table
+from mmevent.tables.tables import read_table, write_table
 
 LONG = 1_234_567_890_123_456_789
 

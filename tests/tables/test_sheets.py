@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmevent.exceptions import InputError, MissingPackageError, MmeventWarning
-from mmevent.posts.tables import read_table, write_table
+from mmevent.tables.tables import read_table, write_table
 
 openpyxl = pytest.importorskip("openpyxl")
 

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import pandas as pd
 
-from mmevent.posts.cells import cleaned, tidy, to_json, without_surrogates
+from mmevent.tables.cells import cleaned, tidy, to_json, without_surrogates
 
 
 def read_json_lines(data: bytes) -> pd.DataFrame:

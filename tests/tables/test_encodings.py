@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from mmevent.exceptions import InputError
-from mmevent.posts.encodings import check_encoding
-from mmevent.posts.tables import read_table
+from mmevent.tables.encodings import check_encoding
+from mmevent.tables.tables import read_table
 
 TEXT = "id,text\n1,Málaga\n2,niño\n"
 

@@ -39,7 +39,7 @@ def check_undamaged(ids: pd.Series) -> None:
     Examples
     --------
     >>> import pandas as pd
-    >>> from mmevent.posts.damage import check_undamaged
+    >>> from mmevent.tables.damage import check_undamaged
     >>> check_undamaged(pd.Series(["1600000000000004419"]))
     """
     texts = _suspects(ids)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mmevent.exceptions import InputError
-from mmevent.posts.tables import read_table, write_table
+from mmevent.tables.tables import read_table, write_table
 
 
 def read(tmp_path: Path, content: str, name: str = "a.json") -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import IO, Any
 import pandas as pd
 
 from mmevent._common import require
-from mmevent.posts.cells import (
+from mmevent.tables.cells import (
     INT64,
     MOST_EXACT,
     clean,

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from mmevent.exceptions import InputError, MmeventWarning
-from mmevent.posts.damage import check_undamaged
 from mmevent.posts.posts import to_posts
+from mmevent.tables.damage import check_undamaged
 
 RANDOM = np.random.default_rng(0)
 WHOLE = RANDOM.integers(10**18, 2 * 10**18, 20).tolist()
