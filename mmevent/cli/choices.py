@@ -95,8 +95,8 @@ def choices(
     estimated for the best of several. No model is written.
     """
     from mmevent.posts import write_table
-    from mmevent.posts.tables import check_table_path
     from mmevent.report import over_choices
+    from mmevent.tables.tables import check_table_path
 
     _check(over, options)
     for name in _SIDES.keys() & over.keys():
