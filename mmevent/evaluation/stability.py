@@ -106,7 +106,8 @@ def _resampled(
     met = np.array(found)[~np.isnan(found)]
     low, high = np.nan, np.nan
     if len(met):
-        low, high = _outwards(*np.quantile(met, [0.025, 0.975]), score)
+        low, high = np.quantile(met, [0.025, 0.975])
+        low, high = _outwards(float(low), float(high), score)
     return pd.DataFrame(
         {
             "threshold": [threshold],
@@ -126,8 +127,8 @@ def _outwards(low: float, high: float, score: FloatArray) -> tuple[float, float]
     """
     below, above = score[score < low], score[score >= high]
     return (
-        float(below.max()) if len(below) else min(float(low), 0.0),
-        float(above.min()) if len(above) else float(high),
+        float(below.max()) if len(below) else min(low, 0.0),
+        float(above.min()) if len(above) else high,
     )
 
 
