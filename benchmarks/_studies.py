@@ -7,7 +7,8 @@ are fitted on drawn features, in every fold anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +25,12 @@ from mmevent.rule.fusion import Evidence, Rule
 from mmevent.rule.search import Search, Space, best_of
 from mmevent.rule.smoothing import BEST_THRESHOLD
 
+HELD_OUT = "held out"
+N_TRAINING = 400
 N_FOLDS, N_INNER, N_FEATURES = 5, 3, 12
 SHARE_IMAGES, SHARE_GIANT, SHARE_COPIES = 0.6, 0.3, 0.3
 WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.99)
-POPULATION = 16_000
+POPULATION = 200_000  # its own error is the same in all runs, and must be small
 KEY = ("image", "max")
 
 IntArray = NDArray[np.intp]
@@ -116,10 +119,14 @@ def draw(
     return Posts(event, group, sides[0], sides[1], has_image)
 
 
-def population(study: Study, rng: np.random.Generator) -> Posts:
-    """Draw single posts, half of them events, to be weighted by prevalence."""
-    event = np.arange(POPULATION) % 2 == 0
-    return draw(study, np.arange(POPULATION), rng, event)
+@lru_cache(maxsize=1)
+def population(study: Study) -> Posts:
+    """Draw single posts, a fifth of them events, to be weighted by prevalence.
+
+    The others are more, since at a low prevalence each of them weighs most.
+    """
+    event = np.arange(POPULATION) % 5 == 0
+    return draw(study, np.arange(POPULATION), np.random.default_rng(1), event)
 
 
 def folds_of(
@@ -244,3 +251,67 @@ def fit(study: Study, posts: Posts, seed: int) -> tuple[Detector, Run]:
         choices=choices,
     )
     return Detector(_fit_branches(study, posts, rows), final), run
+
+
+class Fit(NamedTuple):
+    """A fitted detector as its estimate sees it, and what is true of it.
+
+    `truth` has the figures of each system in the population, by name.
+    """
+
+    run: Run
+    event: NDArray[np.bool_]
+    group: IntArray
+    truth: dict[str, dict[str, float]]
+
+
+def true_figures(
+    score: NDArray[np.float64], threshold: float, posts: Posts, prevalence: float
+) -> dict[str, float]:
+    """Give the figures of a system in the population, at its prevalence."""
+    flagged, event = score >= threshold, posts.event
+    recall = float(flagged[event].mean())
+    rate = float(flagged[~event].mean())
+    n_flagged = prevalence * recall + (1 - prevalence) * rate
+    order = np.argsort(-score)
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    found = np.cumsum(event[order])[last] / event.sum()
+    others = (last + 1 - found * event.sum()) / (~event).sum()
+    at = prevalence * found / (prevalence * found + (1 - prevalence) * others)
+    return {
+        "f1": 2 * prevalence * recall / (n_flagged + prevalence),
+        "precision": prevalence * recall / n_flagged if n_flagged else np.nan,
+        "recall": recall,
+        "average_precision": float((np.diff(found, prepend=0) * at).sum()),
+    }
+
+
+def held_out_run(detector: Detector, posts: Posts) -> Run:
+    """Let the fitted detector and its baselines judge posts that it never saw."""
+    evidence, n = detector.judge(posts), len(posts.event)
+    systems = detector.systems
+    scores = {name: system.score(evidence) for name, system in systems.items()}
+    thresholds = {name: np.full(n, s.threshold) for name, s in systems.items()}
+    return Run(None, np.zeros(n, dtype=np.intp), scores, thresholds, [])
+
+
+def fitted(study: Study, seed: int) -> Fit:
+    """Draw a study and fit a detector, which the whole population then judges."""
+    rng = np.random.default_rng(seed)
+    if study.way == HELD_OUT:
+        training = replace(study, n_posts=N_TRAINING, groups="single posts")
+        detector, _ = fit(training, draw_usable(training, N_FOLDS + 1, rng), seed)
+        posts = draw_usable(study, 1, rng)
+        run = held_out_run(detector, posts)
+    else:
+        posts = draw_usable(study, N_FOLDS + 1, rng)
+        detector, run = fit(study, posts, seed)
+    everyone = population(study)
+    evidence = detector.judge(everyone)
+    truth = {
+        name: true_figures(
+            *(system.score(evidence), system.threshold, everyone, study.prevalence)
+        )
+        for name, system in detector.systems.items()
+    }
+    return Fit(run, posts.event, posts.group, truth)

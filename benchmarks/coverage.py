@@ -9,31 +9,21 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from joblib import Memory
 from numpy.typing import NDArray
 from scipy.stats import norm
 
 from benchmarks._common import command_line, result_header, write_result
 from benchmarks._estimates import FIGURES, show
-from benchmarks._studies import (
-    N_FOLDS,
-    Detector,
-    Posts,
-    Study,
-    draw_usable,
-    fit,
-    population,
-)
+from benchmarks._studies import HELD_OUT, N_TRAINING, Fit, Study, fitted
 from mmevent.evaluation.figures import summarise
-from mmevent.evaluation.nested import CROSS_FITTED, NESTED, Run
+from mmevent.evaluation.nested import CROSS_FITTED, NESTED
 from mmevent.evaluation.slices import Slices
 
-HELD_OUT = "held out"
-N_TRAINING = 400
 CELLS = (
     Study(CROSS_FITTED, 30, 0.5),
     Study(CROSS_FITTED, 100, 0.3),
@@ -67,64 +57,15 @@ CELLS = (
 )
 
 
-def true_figures(
-    score: NDArray[np.float64], threshold: float, posts: Posts, prevalence: float
-) -> dict[str, float]:
-    """Give the figures of a system in the population, at its prevalence."""
-    flagged, event = score >= threshold, posts.event
-    recall = float(flagged[event].mean())
-    rate = float(flagged[~event].mean())
-    n_flagged = prevalence * recall + (1 - prevalence) * rate
-    order = np.argsort(-score)
-    last = np.flatnonzero(np.diff(score[order], append=-np.inf))
-    found = np.cumsum(event[order])[last]
-    others = (last + 1 - found) * (1 - prevalence) / prevalence
-    gained = np.diff(found, prepend=0)
-    return {
-        "f1": 2 * prevalence * recall / (n_flagged + prevalence),
-        "precision": prevalence * recall / n_flagged if n_flagged else np.nan,
-        "recall": recall,
-        "average_precision": float(
-            (gained * found / (found + others)).sum() / found[-1]
-        ),
-    }
-
-
-def held_out_run(detector: Detector, posts: Posts) -> Run:
-    """Let the fitted detector and its baselines judge posts that it never saw."""
-    evidence, n = detector.judge(posts), len(posts.event)
-    systems = detector.systems
-    scores = {name: system.score(evidence) for name, system in systems.items()}
-    thresholds = {name: np.full(n, s.threshold) for name, s in systems.items()}
-    return Run(None, np.zeros(n, dtype=np.intp), scores, thresholds, [])
-
-
-def one_run(
-    study: Study, everyone: Posts, seed: int
-) -> dict[str, tuple[float, float, float, float]]:
+def one_run(fit: Fit, way: str) -> dict[str, tuple[float, float, float, float]]:
     """Give the true value of each figure, its estimate, and the interval's ends."""
-    rng = np.random.default_rng(seed)
-    if study.way == HELD_OUT:
-        training = replace(study, n_posts=N_TRAINING, groups="single posts")
-        detector, _ = fit(training, draw_usable(training, N_FOLDS + 1, rng), seed)
-        posts = draw_usable(study, 1, rng)
-        run = held_out_run(detector, posts)
-    else:
-        posts = draw_usable(study, N_FOLDS + 1, rng)
-        detector, run = fit(study, posts, seed)
+    run, event, group, truth = fit
     estimate = summarise(
-        *([run], posts.event, posts.group, np.zeros(len(posts.event), dtype=int)),
-        kind=study.way,
+        *([run], event, group, np.zeros(len(event), dtype=int)),
+        kind=way,
         leakage={},
         slices=Slices({}, []),
     )
-    evidence = detector.judge(everyone)
-    truth = {
-        name: true_figures(
-            *(system.score(evidence), system.threshold, everyone, study.prevalence)
-        )
-        for name, system in detector.systems.items()
-    }
     row = estimate.to_frame().loc["fused"].astype(float)
     found = {
         name: (truth["fused"][name], row[name], row[f"{name}_low"], row[f"{name}_high"])
@@ -143,10 +84,11 @@ def n_runs(study: Study, most: int) -> int:
     )
 
 
-def simulate(study: Study, runs: int) -> dict[str, NDArray[np.float64]]:
+def simulate(
+    study: Study, runs: int, fits: Callable[[Study, int], Fit]
+) -> dict[str, NDArray[np.float64]]:
     """Give the results of all runs by figure: (runs, 4), see `one_run`."""
-    everyone = population(study, np.random.default_rng(1))
-    found = [one_run(study, everyone, seed) for seed in range(runs)]
+    found = [one_run(fits(study, seed), study.way) for seed in range(runs)]
     return {name: np.array([run[name] for run in found]) for name in found[0]}
 
 
@@ -217,14 +159,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--largest", type=int, default=3000, help="posts of a study")
     parser.add_argument("--cells", type=int, nargs="*", help="numbers of studies")
+    parser.add_argument("--fits", metavar="FOLDER", help="keep all fits here for reuse")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
+    fits = Memory(arguments.fits, verbose=0).cache(fitted)
     chosen = arguments.cells or range(len(CELLS))
     studies = [CELLS[i] for i in chosen if CELLS[i].n_posts <= arguments.largest]
     found = []
     for study in studies:
         start = time.perf_counter()
-        found.append((study, simulate(study, n_runs(study, arguments.runs))))
+        found.append((study, simulate(study, n_runs(study, arguments.runs), fits)))
         shares = {name: f"{covered(v):.3f}" for name, v in found[-1][1].items()}
         took = f"{time.perf_counter() - start:.0f} s"
         print(

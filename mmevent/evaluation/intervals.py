@@ -208,8 +208,9 @@ def difference_interval(
     A t-interval. Where the two differ in no post, posts in which they do may still have
     a share of z² / n, as in the score interval of Tango (1998, "Equivalence test and
     confidence interval for the difference in proportions for the paired-sample design",
-    Statistics in Medicine 17). As in `share_interval`, this has the weight of half a
-    group, against the groups in which the two differ.
+    Statistics in Medicine 17). Where they differ in m groups, this is averaged with the
+    variance that was found, with the weight (½ / (m + ½))². It is squared, since z² / n
+    is far more than groups that differ in few of their posts show.
     """
     tail = (1.0 - LEVEL) / 2.0
     z = -float(ndtri(tail))
@@ -217,7 +218,8 @@ def difference_interval(
     squared = (z * per_share / max(basis.n_groups, 1.0)) ** 2
     spread = _inflation(basis, df, tail)
     if variance > 0:
-        squared = (mixed * spread * variance + _ASSUMED * squared) / (mixed + _ASSUMED)
+        weight = (_ASSUMED / (mixed + _ASSUMED)) ** 2
+        squared = weight * squared + (1.0 - weight) * spread * variance
     reach = z * float(np.sqrt(squared + spread * added))
     return max(difference - reach, -1.0), min(difference + reach, 1.0)
 

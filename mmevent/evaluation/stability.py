@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmevent.rule.stacking import FusionRule
     from mmevent.rule.two_stage import TwoStageRule
 
+    FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.intp]
     Choose = Callable[[IntArray, IntArray], float]
 
@@ -73,10 +74,11 @@ def threshold_spread(
     Returns
     -------
     DataFrame
-        One row: ``threshold``, ``low`` and ``high`` of its 95% interval (percentiles),
-        ``n_resamples``, and ``n_unmet``: the number of resamples that have one class
-        only, or on which the policy cannot be met. No row if the policy chooses no
-        threshold, or chose it on held-out posts.
+        One row: ``threshold``, ``low`` and ``high`` of its 95% interval (percentiles,
+        outwards to the next scores of posts, since thresholds between two scores flag
+        the same posts), ``n_resamples``, and ``n_unmet``: the number of resamples that
+        have one class only, or on which the policy cannot be met. No row if the policy
+        chooses no threshold, or chose it on held-out posts.
     """
     if not learns_threshold(policy):
         return pd.DataFrame()
@@ -88,11 +90,13 @@ def threshold_spread(
     for choose, labels in ways:
         group = np.unique(labels, return_inverse=True)[1]
         if np.isclose(choose(np.arange(len(group)), group), threshold):
-            return _resampled(threshold, choose, group)
+            return _resampled(threshold, choose, group, tested["score"].to_numpy(float))
     return pd.DataFrame()
 
 
-def _resampled(threshold: float, choose: Choose, group: IntArray) -> pd.DataFrame:
+def _resampled(
+    threshold: float, choose: Choose, group: IntArray, score: FloatArray
+) -> pd.DataFrame:
     order = np.argsort(group, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(group))[:-1])
     size, rng = np.bincount(group), np.random.default_rng(0)
@@ -102,15 +106,31 @@ def _resampled(threshold: float, choose: Choose, group: IntArray) -> pd.DataFram
         rows = np.concatenate([members[k] for k in drawn])
         found.append(choose(rows, np.repeat(np.arange(len(drawn)), size[drawn])))
     met = np.array(found)[~np.isnan(found)]
-    low, high = np.quantile(met, [0.025, 0.975]) if len(met) else (np.nan, np.nan)
+    low, high = np.nan, np.nan
+    if len(met):
+        low, high = np.quantile(met, [0.025, 0.975])
+        low, high = _outwards(float(low), float(high), score)
     return pd.DataFrame(
         {
             "threshold": [threshold],
-            "low": [float(low)],
-            "high": [float(high)],
+            "low": [low],
+            "high": [high],
             "n_resamples": [N_RESAMPLES],
             "n_unmet": [N_RESAMPLES - len(met)],
         }
+    )
+
+
+def _outwards(low: float, high: float, score: FloatArray) -> tuple[float, float]:
+    """Return the scores next to an interval of thresholds, which then has width.
+
+    Posts are flagged at the threshold and above. Where all of them are, every threshold
+    down to 0 does the same.
+    """
+    below, above = score[score < low], score[score >= high]
+    return (
+        float(below.max()) if len(below) else min(low, 0.0),
+        float(above.min()) if len(above) else high,
     )
 
 

@@ -143,6 +143,33 @@ def test_two_detectors_that_flag_the_same_may_still_differ_in_other_posts() -> N
     assert low == -high
 
 
+def test_what_is_assumed_of_a_difference_matters_little_in_many_groups() -> None:
+    shares = np.random.default_rng(0).normal(0.0, 0.02, 25)
+    variance = float(shares.var(ddof=1)) / 25
+    low, high = difference_interval(0.0, variance, Basis(500.0, 12.0, 25))
+    t_limits = 2 * stats.t.isf(0.025, 11) * np.sqrt(variance)
+    assert t_limits < high - low < 1.6 * t_limits
+
+
+@pytest.mark.parametrize(("more", "fewer"), [(2, 1), (3, 3), (6, 2), (12, 4)])
+def test_the_interval_of_a_difference_in_few_posts_covers(
+    more: int, fewer: int
+) -> None:
+    n, rng = 200, np.random.default_rng(0)
+    share = np.array([more, fewer, n - more - fewer]) / n
+    drawn, times = np.unique(
+        rng.multinomial(n, share, 4000), axis=0, return_counts=True
+    )
+    true, holds = (more - fewer) / n, np.zeros(len(drawn))
+    for i, (one, other, _) in enumerate(drawn):
+        difference = (one - other) / n
+        variance = ((one + other) / n - difference**2) / n
+        basis = Basis(n, n, one + other)
+        low, high = difference_interval(difference, variance, basis)
+        holds[i] = low <= true <= high
+    assert 0.93 <= np.average(holds, weights=times) <= 0.98
+
+
 @pytest.mark.parametrize(
     ("p", "n"), [(0.8, 6), (0.8, 12), (0.95, 9), (0.99, 30), (0.5, 20), (0.9, 100)]
 )

@@ -83,6 +83,27 @@ def test_a_threshold_of_other_posts_has_no_spread_here(rule_and_tested: Any) -> 
     assert spread(rule_and_tested, "fbeta=2", threshold * 1.2).empty
 
 
+@pytest.mark.parametrize("n_others", [30, 1])
+def test_a_threshold_that_every_resample_chooses_has_an_interval_with_width(
+    n_others: int,
+) -> None:
+    event = np.arange(40) >= n_others
+    score = np.where(event, 0.9, 0.2)
+    tested = pd.DataFrame(
+        {"event": event, "group": np.arange(40), "p_text": score, "score": score}
+    ).assign(p_image=np.nan)
+    rule = Rule(alpha=1.0, beta=0.0, pool="max", threshold=0.5)
+    threshold = choose_threshold("recall>=0.5", score, event, groups=tested["group"])
+    row = threshold_spread(
+        *(tested, rule, None),
+        policy="recall>=0.5",
+        threshold=threshold,
+        search=SEARCH,
+    ).iloc[0]
+    assert row["low"] <= threshold <= row["high"]
+    assert row["high"] - row["low"] > 0.1
+
+
 def test_resamples_without_events_choose_nothing(rule_and_tested: Any) -> None:
     event = rule_and_tested[1]["event"].to_numpy()
     group = np.where(event, 0, np.arange(len(event)) % 4 + 1)
