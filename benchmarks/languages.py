@@ -28,7 +28,7 @@ from benchmarks._common import data_folder, model_folder, skip
 from benchmarks._estimates import plain
 from mmevent import EventDetector, TextClassifier
 from mmevent.encoders.cache import shared_memo
-from mmevent.evaluation.metrics import Resampling
+from mmevent.evaluation.metrics import SMALL, Resampling
 
 FloatArray = NDArray[np.float64]
 LANGUAGES = {"en": "English", "es": "Spanish", "fr": "French"}
@@ -195,6 +195,12 @@ def flood_tweets(arguments: argparse.Namespace) -> dict[str, Any]:
     posts = posts[posts["language"].isin(list(LANGUAGES))].reset_index(drop=True)
     if arguments.posts:
         posts = posts.sample(arguments.posts, random_state=0).reset_index(drop=True)
+    events = posts.groupby("language")["event"].nunique()
+    if len(events) < len(LANGUAGES) or events.min() < SMALL:
+        raise SystemExit(
+            f"benchmarks: each language needs {SMALL} events to resample; "
+            f"got {events.to_dict()}. Take more --posts."
+        )
     tables = []
     with tempfile.TemporaryDirectory() as folder, shared_memo():
         encoders = {
