@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -55,6 +55,12 @@ def _existing(variable: str, kind: str, name: str) -> Path:
             f"that holds {name!r}."
         )
     return folder
+
+
+def skip(why: str) -> NoReturn:
+    """End a benchmark that cannot run on this machine, with a word and no error."""
+    print(f"benchmarks: skipped: {why}.", file=sys.stderr)
+    raise SystemExit(0)
 
 
 def result_header(*, seed: int | Sequence[int]) -> dict[str, Any]:

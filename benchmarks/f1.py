@@ -31,6 +31,7 @@ from benchmarks._estimates import (
     show,
 )
 from benchmarks.crisislex import crisislex
+from benchmarks.languages import flood_tweets
 from mmevent import (
     ClipEncoder,
     ClipZeroShotClassifier,
@@ -250,7 +251,12 @@ def _on_population(truth: Any, rule: Rule) -> list[Any]:
     return [plain(value) for value in pairs]
 
 
-RUNS = {"mvsa": mvsa, "synthetic": synthetic, "crisislex": crisislex}
+RUNS = {
+    "mvsa": mvsa,
+    "synthetic": synthetic,
+    "crisislex": crisislex,
+    "flood_tweets": flood_tweets,
+}
 
 
 def main() -> None:
@@ -269,7 +275,7 @@ def main() -> None:
     parser.add_argument(
         "--posts",
         type=int,
-        help="simulated posts, to see that it runs; 3,000 and 20,000 by default",
+        help="fewer posts, to see that it runs; of simulated ones 3,000 and 20,000",
     )
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()

@@ -26,7 +26,9 @@ INTRODUCTION = """\
 Every number on this page was written by the command above its table; none is typed
 by hand. The files are in `benchmarks/results`; after a run,
 `python -m benchmarks.make_page` writes the page anew. Data sets and models are read
-from the folders that `MMEVENT_DATA` and `MMEVENT_MODELS` name.
+from the folders that `MMEVENT_DATA` and `MMEVENT_MODELS` name. Multilingual E5 is in
+the folder that `MMEVENT_E5` names; where it is missing there, `make_e5.py` of
+`MMEVENT_MODELS` makes it, and a benchmark that cannot have it says so and ends.
 """
 EMPTY = "\nNo result has been written yet.\n"
 
