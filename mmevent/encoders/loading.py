@@ -120,7 +120,7 @@ def load_model(
 
 def _signature(folder: Path) -> Hashable:
     """Return what changes when a folder's files are replaced."""
-    paths = sorted([*folder.glob("*.*"), *folder.glob("*/config.json")])
+    paths = sorted([*folder.glob("*.*"), *folder.glob("*/*.*")])
     stats = ((path, path.stat()) for path in paths)
     return tuple((str(path), s.st_size, s.st_mtime_ns) for path, s in stats)
 
