@@ -92,8 +92,9 @@ def load_model(
     key = (kind.kind, where, revision, given, place, dtype, backend, wanted)
     with _lock, full_precision(), undisturbed():
         found = find_model(key)
-        if isinstance(found, kind):
-            return found
+        if found is not None:
+            same: Any = found  # the key names its kind
+            return same
         source = locate_model(
             name,
             revision=revision,

@@ -50,7 +50,7 @@ _USUAL = {
 }
 _OF_FIRST = "sentence_*_config.json"
 _PREFIX, _ACTIVATIONS = "sentence_transformers.models.", "torch.nn.modules."
-_WEIGHTS = "model.safetensors"
+WEIGHTS = "model.safetensors"
 _OUTPUT = "sentence_embedding"
 
 
@@ -225,9 +225,9 @@ def load_modules(source: ModelSource, sentence: Sentence) -> list[Any]:
 
 def require_safetensors(source: ModelSource, path: str) -> None:
     """Refuse a module whose weights are missing, or pickled."""
-    if not (source.folder / path / _WEIGHTS).is_file():
+    if not (source.folder / path / WEIGHTS).is_file():
         problem = ValueError(
-            f"{Path(path) / _WEIGHTS} is missing, and pickled weights (.bin, .pt) are "
+            f"{Path(path) / WEIGHTS} is missing, and pickled weights (.bin, .pt) are "
             f"refused because loading them can run code"
         )
         raise unloadable(source, problem)

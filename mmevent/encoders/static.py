@@ -17,10 +17,11 @@ from mmevent.encoders.loading import (
     model_spec,
     tried,
 )
-from mmevent.encoders.model import Spec, cut
+from mmevent.encoders.model import Model, Spec, cut
 from mmevent.encoders.runtime import AUTO, FLOAT32, cast
 from mmevent.encoders.sentence import (
     LIBRARY,
+    WEIGHTS,
     Sentence,
     check_modules,
     choose_prompt,
@@ -31,34 +32,79 @@ from mmevent.encoders.sentence import (
     width_after,
     write_sentence,
 )
-from mmevent.encoders.text import TextModel
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_TOKENIZER = "tokenizer.json"
 # Texts of a batch, whatever `batch_size`: each takes microseconds and no memory.
 _BATCH = 512
 
 
-class StaticModel(TextModel):
+class StaticModel(Model):
     """Texts to means of their tokens' vectors, through sentence-transformers."""
 
-    trainable = False
-    varying = (0,)
+    kind = item = "text"
+    trial = "a text"
     libraries = (*OF_TEXTS, LIBRARY)
+    names: list[str]  # of the network's inputs, in their order
 
     def __init__(
         self, network: Any, tokenizer: Any, spec: Spec, *, device: str
     ) -> None:
-        super(TextModel, self).__init__(
-            network,
-            spec,
-            device=device,
-            width=width_after(network, 0),
-            missing=frozenset(),
-        )
+        width = width_after(network, 0)
+        super().__init__(network, spec, device=device, width=width, missing=frozenset())
         self.tokenizer = tokenizer
+
+    @classmethod
+    def from_source(
+        cls,
+        source: ModelSource,
+        device: str,
+        expected: Spec | None,
+        *,
+        sentence: Sentence,
+        dtype: str,
+        max_length: int | None = None,
+        prompt: str | None = None,
+    ) -> StaticModel:
+        """Load the model from its folder; with `expected`, by that spec."""
+        if max_length is not None:
+            raise InputError(
+                f"max_length={max_length!r} cannot be used with the model "
+                f"{source.name!r}: it is static and reads texts of any length. Use "
+                f"max_length=None."
+            )
+        network, tokenizer = _network(source, sentence)
+        # A sum over few digits would save no time.
+        network = cast(network.float(), FLOAT32 if dtype == AUTO else dtype, device)
+        found = _tokenizer_hash(tokenizer)
+        if expected is None:
+            pooling, preprocessing = (
+                sentence.pooling,
+                {
+                    "lower_case": False,
+                    "prompt": choose_prompt(source, sentence, prompt),
+                    "tokenizer_sha256": found,
+                },
+            )
+        else:
+            pooling, preprocessing = expected["pooling"], expected["preprocessing"]
+            check_modules(source, sentence, pooling)
+            wanted = preprocessing["tokenizer_sha256"]
+            check_same(source, "tokenizer is", wanted, found)
+        spec = model_spec(
+            source,
+            network,
+            frozenset(),
+            config_of(network[1:]),
+            preprocessing,
+            pooling,
+            (tokenizer.truncation or {}).get("max_length"),
+            expected,
+        )
+        return tried(source, cls(network, tokenizer, spec, device=device))
 
     def is_truncated(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Tell which texts have more tokens than the model reads, if it has a limit."""
@@ -76,30 +122,28 @@ class StaticModel(TextModel):
     def _batches(self, items: Sequence[str], batch_size: int) -> list[list[int]]:
         return cut(range(len(items)), max(batch_size, _BATCH))
 
-    def _inputs(self, texts: list[str]) -> Any:
-        inputs = self.collate(texts)
-        self.names = list(inputs)
-        return inputs
+    def _forward(self, items: list[str]) -> NDArray[np.float32]:
+        inputs = [tensor.to(self.device) for tensor in self._inputs(items)]
+        with self.turn:
+            rows: NDArray[np.float32] = self._run(*inputs).numpy()
+        return rows
 
-    def collate(self, examples: list[str]) -> Any:
+    def _inputs(self, texts: list[str]) -> tuple[Any, Any]:
         """Return the tokens of all texts in one row, and where each text begins."""
         import torch
-        from transformers import BatchEncoding
 
-        ids = [encoding.ids for encoding in self._encodings(examples)]
+        ids = [encoding.ids for encoding in self._encodings(texts)]
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         tokens = np.fromiter((i for of in ids for i in of), np.int64, lengths.sum())
         offsets = np.concatenate([[0], lengths.cumsum()[:-1]])
-        return BatchEncoding(
-            {
-                "input_ids": torch.from_numpy(tokens),
-                "offsets": torch.from_numpy(offsets),
-            }
-        )
+        return torch.from_numpy(tokens), torch.from_numpy(offsets)
 
-    def features(self, inputs: Any) -> Any:
-        """Return a tensor of one row a text."""
-        return run_modules(self.network, dict(inputs))
+    def _compute(self, *inputs: Any) -> Any:
+        tokens, offsets = inputs
+        return run_modules(self.network, {"input_ids": tokens, "offsets": offsets})
+
+    def _example(self) -> tuple[Any, ...]:
+        return self._inputs(["a march through the city", "a day"])
 
     def save(self, folder: Path) -> None:
         """Write the model so that it loads again from `folder` with the same spec."""
@@ -107,66 +151,26 @@ class StaticModel(TextModel):
 
         folder.mkdir(parents=True, exist_ok=True)
         state = self.network[0].state_dict()
-        save_file({k: v.contiguous() for k, v in state.items()}, folder / _WEIGHTS)
+        state = {name: tensor.contiguous() for name, tensor in state.items()}
+        save_file(state, folder / WEIGHTS)
+        self._save_preprocessing(folder)
+
+    def _save_preprocessing(self, folder: Path) -> None:
         self.tokenizer.save(str(folder / _TOKENIZER))
         write_sentence(folder, self.spec, self.width, self.network[1:])
 
 
-_WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
-
-
-def load_static(
-    source: ModelSource,
-    sentence: Sentence,
-    device: str,
-    expected: Spec | None,
-    *,
-    dtype: str,
-    max_length: int | None,
-    prompt: str | None,
-) -> StaticModel:
-    """Load a static model from its folder; with `expected`, by that spec."""
+def _network(source: ModelSource, sentence: Sentence) -> tuple[Any, Any]:
+    """Return all modules, and the tokenizer, which is not copied with them."""
     from torch.nn import ModuleList
 
-    if max_length is not None:
-        raise InputError(
-            f"max_length={max_length!r} cannot be used with the model {source.name!r}: "
-            f"it is static and reads texts of any length. Use max_length=None."
-        )
-    table, tokenizer = _table(source, sentence.path)
-    network = ModuleList([table, *load_modules(source, sentence)])
-    # A sum over few digits would save no time.
-    network = cast(network.float(), FLOAT32 if dtype == AUTO else dtype, device)
-    truncation = tokenizer.truncation or {}
-    preprocessing: Spec = {
-        "lower_case": False,
-        "prompt": "",
-        "tokenizer_sha256": _tokenizer_hash(tokenizer),
-    }
-    pooling = sentence.pooling
-    if expected is None:
-        preprocessing["prompt"] = choose_prompt(source, sentence, prompt)
-    else:
-        check_modules(source, sentence, expected["pooling"])
-        wanted = expected["preprocessing"]["tokenizer_sha256"]
-        found = preprocessing["tokenizer_sha256"]
-        check_same(source, "tokenizer is", wanted, found)
-        preprocessing, pooling = expected["preprocessing"], expected["pooling"]
-    spec = model_spec(
-        source,
-        network,
-        frozenset(),
-        config_of(network[1:]),
-        preprocessing,
-        pooling,
-        truncation.get("max_length"),
-        expected,
-    )
-    return tried(source, StaticModel(network, tokenizer, spec, device=device))
+    table = _table(source, sentence.path)
+    tokenizer, table.tokenizer = table.tokenizer, None
+    return ModuleList([table, *load_modules(source, sentence)]), tokenizer
 
 
-def _table(source: ModelSource, path: str) -> tuple[Any, Any]:
-    """Return the table of vectors and its tokenizer, which is not copied with it."""
+def _table(source: ModelSource, path: str) -> Any:
+    """Return the table of vectors, which holds its tokenizer."""
     from sentence_transformers.sentence_transformer import modules
 
     require_safetensors(source, path)
@@ -174,13 +178,11 @@ def _table(source: ModelSource, path: str) -> tuple[Any, Any]:
         raise unloadable(source, ValueError(f"{_TOKENIZER} is missing"))
     try:
         with quiet_loading():
-            table = getattr(modules, STATIC).load(
+            return getattr(modules, STATIC).load(
                 str(source.folder), subfolder=path, local_files_only=True
             )
     except Exception as error:  # whatever the library finds wrong with the files
         raise unloadable(source, error) from error
-    tokenizer, table.tokenizer = table.tokenizer, None
-    return table, tokenizer
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:

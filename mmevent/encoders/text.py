@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._common import as_whole, json_hash, keep_parameters
+from mmevent._common import keep_parameters
 from mmevent.encoders.base import Encoder
-from mmevent.encoders.hub import STATIC, ModelSource, quiet_loading, unloadable
+from mmevent.encoders.hub import STATIC, ModelSource
 from mmevent.encoders.identity import OF_TEXTS, restore_tokenizer, text_config
 from mmevent.encoders.loading import (
-    TOKENIZER_PROBES,
     check_same,
-    check_tokenizer_files,
     from_pretrained,
     incomplete,
     model_spec,
@@ -35,6 +33,13 @@ from mmevent.encoders.sentence import (
     width_after,
     write_sentence,
 )
+from mmevent.encoders.static import StaticModel
+from mmevent.encoders.tokens import (
+    chosen_length,
+    load_tokenizer,
+    longest_input,
+    tokenizer_hash,
+)
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -45,8 +50,6 @@ if TYPE_CHECKING:
 DEFAULT_TEXT_MODEL = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
 """Name of the text model that is used where none is named."""
 
-# Tokens that are read of a text, at most, where `max_length` does not say.
-_LONGEST = 8192
 # Tokens of a batch on a processor: the activations of more fall out of its caches.
 _CPU_TOKENS = 512
 
@@ -89,19 +92,17 @@ class TextModel(Model):
         dtype: str,
         max_length: int | None = None,
         prompt: str | None = None,
-    ) -> TextModel:
+    ) -> Any:
         """Load the model from its folder; with `expected`, by that spec."""
         from transformers import AutoModel, AutoTokenizer
 
         sentence = read_sentence(source)
         if sentence.first == STATIC:
-            from mmevent.encoders.static import load_static
-
-            return load_static(
+            return StaticModel.from_source(
                 source,
-                sentence,
                 device,
                 expected,
+                sentence=sentence,
                 dtype=dtype,
                 max_length=max_length,
                 prompt=prompt,
@@ -114,7 +115,7 @@ class TextModel(Model):
         if getattr(network.config, "use_cache", False):
             network.config.use_cache = False  # of a decoder, which is to write no more
         pooling = sentence.pooling if expected is None else expected["pooling"]
-        tokenizer = _tokenizer(place, AutoTokenizer)
+        tokenizer = load_tokenizer(place, AutoTokenizer)
         if "modules" in pooling:
             # Their poolings find a text's tokens on either side, and these have the
             # same places in every batch.
@@ -127,11 +128,11 @@ class TextModel(Model):
         preprocessing: Spec = {
             "lower_case": sentence.lower_case,
             "prompt": "",
-            "tokenizer_sha256": _tokenizer_hash(tokenizer),
+            "tokenizer_sha256": tokenizer_hash(tokenizer),
         }
         if expected is None:
-            limit = _longest_input(network, tokenizer)
-            length = _max_length(max_length, sentence.max_length, limit)
+            limit = longest_input(network, tokenizer)
+            length = chosen_length(max_length, sentence.max_length, limit)
             preprocessing["prompt"] = choose_prompt(source, sentence, prompt)
         else:
             wanted = expected["preprocessing"]["tokenizer_sha256"]
@@ -428,50 +429,3 @@ def read_texts(X: Any) -> list[str]:
             )
             raise InputError(msg)
     return [str(text) for text in texts]
-
-
-def _tokenizer(source: ModelSource, auto: Any) -> Any:
-    try:
-        with quiet_loading():
-            tokenizer = auto.from_pretrained(
-                source.folder, local_files_only=True, trust_remote_code=False
-            )
-    except Exception as error:
-        raise unloadable(source, error) from error
-    check_tokenizer_files(source, tokenizer)
-    if tokenizer.pad_token is None:
-        raise unloadable(source, ValueError("its tokenizer has no padding token"))
-    return tokenizer
-
-
-def _tokenizer_hash(tokenizer: Any) -> str:
-    ids = tokenizer(TOKENIZER_PROBES, verbose=False)["input_ids"]
-    return json_hash([tokenizer.get_vocab(), ids])
-
-
-def _longest_input(network: Any, tokenizer: Any) -> int:
-    """Return the most tokens that network and tokenizer can take."""
-    limits = [tokenizer.model_max_length]
-    positions = getattr(network.config, "max_position_embeddings", None)
-    if positions:
-        table = getattr(
-            getattr(network, "embeddings", None), "position_embeddings", None
-        )
-        # RoBERTa and its relatives number positions from padding_idx + 1.
-        padding = getattr(table, "padding_idx", None)
-        limits.append(positions - (0 if padding is None else padding + 1))
-    return int(min(limits))
-
-
-def _max_length(wanted: object, of_folder: int | None, limit: int) -> int:
-    if wanted is None:
-        return min(of_folder or limit, limit, _LONGEST)
-    length = as_whole(wanted)
-    if length is None or not 3 <= length <= limit:
-        msg = (
-            f"`max_length` must be None or a number of tokens from 3 to {limit}, the "
-            f"most this model can read; got {wanted!r}. Use max_length=None for the "
-            f"model's own length."
-        )
-        raise InputError(msg)
-    return length
