@@ -93,8 +93,8 @@ def load_model(
     with _lock, full_precision(), undisturbed():
         found = find_model(key)
         if found is not None:
-            same: Any = found  # the key names its kind
-            return same
+            # The key names its kind.
+            return found  # type: ignore[return-value]
         source = locate_model(
             name,
             revision=revision,
