@@ -52,6 +52,7 @@ MOST_LINES, MOST_MODULES, MEDIAN_LINES = 450, 160, 250
 MOST_LEVELS, MOST_NAMES = 10, 25
 
 DISTRIBUTION_OF = {
+    "sentence_transformers": "sentence-transformers",
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
     "open_clip": "open_clip_torch",

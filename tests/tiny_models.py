@@ -21,7 +21,7 @@ def write_text_model(folder: Path) -> str:
     import torch
     from transformers import BertConfig, BertModel
 
-    tokenizer = _word_pieces()
+    tokenizer = word_pieces()
     tokenizer.save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -149,7 +149,7 @@ def write_clip_with(folder: Path, text: dict[str, Any]) -> None:
     save_file(state, folder / "open_clip_model.safetensors")
 
 
-def _word_pieces() -> Any:
+def word_pieces(**settings: Any) -> Any:
     """Return a tokenizer that knows `WORDS` and single ASCII characters."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -171,5 +171,5 @@ def _word_pieces() -> Any:
         unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
-        model_max_length=24,
+        **{"model_max_length": 24} | settings,
     )

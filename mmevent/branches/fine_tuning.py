@@ -119,6 +119,12 @@ def _is_count(value: object) -> bool:
 
 def check_model(model: Any, train: str | int, dtype: str) -> None:
     """Refuse what only a frozen model can do, before anything is encoded."""
+    if not model.trainable:
+        raise InputError(
+            f"train={train!r} cannot be used with the model {model.spec['model']!r}: "
+            f"expected a network to train, got a static one, which has a vector a "
+            f"token and nothing above them. Use train='head', or another model."
+        )
     if not isinstance(train, str):
         last_blocks(model, int(train))
     check_device(dtype, model.device)

@@ -37,6 +37,13 @@ MODELS = [
         "text.  [default: paraphrase-multilingual-MiniLM-L12-v2]",
     ),
     click.option(
+        "--text-prompt",
+        metavar="PROMPT",
+        help="What stands before each text: the name of one of the text encoder's own "
+        "prompts, or the words, such as 'query: ' for E5.  "
+        "[default: the model's own, if it has one]",
+    ),
+    click.option(
         "--image",
         metavar="MODEL|none",
         help="Image encoder, likewise; none for no images.  "
@@ -108,6 +115,8 @@ def check_models(options: Mapping[str, Any]) -> None:
     for side in ("text", "image"):
         if options[side] == "none" and options[f"train_{side}"] != "head":
             shared.refuse(f"--train-{side} does nothing with --{side} none.")
+    if options["text"] == "none" and options["text_prompt"] is not None:
+        shared.refuse("--text-prompt does nothing with --text none.")
     chosen = click.get_current_context().get_parameter_source("epochs")
     trains = {options["train_text"], options["train_image"]} != {"head"}
     if chosen is not click.core.ParameterSource.DEFAULT and not trains:
@@ -140,6 +149,7 @@ def _text(options: Mapping[str, Any], verbose: bool) -> Any:
     if options["text"] == "none":
         return None
     encoder = _encoder(TextEncoder, options["text"], options, verbose)
+    encoder.set_params(prompt=options["text_prompt"])
     return TextClassifier(
         encoder=encoder,
         train=options["train_text"],

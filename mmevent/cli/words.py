@@ -32,6 +32,7 @@ _OPTIONS = {
     "pool": "--pool",
     "pos_label": "--positive",
     "prevalence": "--prevalence",
+    "prompt": "--text-prompt",
     "random_state": "--seed",
     "sample": "--sample",
     "second_stage": "--second-stage",

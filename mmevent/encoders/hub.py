@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmevent._common import expanded, shared_context
 from mmevent.exceptions import InputError, ModelNameError, ModelUnavailableError
 
+# The first modules of sentence-transformers that are loaded.
+TRANSFORMER, STATIC = "Transformer", "StaticEmbedding"
+
 # Beside the weights; no ONNX or OpenVINO copies of them.
 _SETTINGS = ("*.json", "*.txt", "*.model", "*.codes")
-_UNWANTED = ["onnx/*", "openvino/*", "*/*.safetensors"]
+# The modules of a sentence-transformers model lie in folders such as 2_Dense.
+_UNWANTED = ["onnx/*", "openvino/*", "[!0-9]*/*.safetensors"]
 _HUB_TIMEOUT = 8.0  # seconds until a hub that does not answer counts as unreachable
 
 
@@ -233,8 +238,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _require_files(source: ModelSource) -> None:
-    folder, files = source.folder, source.files
-    if not (folder / files.config).is_file():
+    files, (kind, path) = source.files, _first_module(source)
+    folder = source.folder / path
+    if kind != STATIC and not (folder / files.config).is_file():
         found = f"{files.config} is missing"
     elif files.weights is not None and not any(folder.glob(files.weights)):
         found = f"{files.usual_weights} is missing"
@@ -253,12 +259,29 @@ def _require_files(source: ModelSource) -> None:
     raise ModelUnavailableError(msg)
 
 
+def _first_module(source: ModelSource) -> tuple[str, str]:
+    """Return kind and place of what a sentence-transformers folder begins with."""
+    kind, path = TRANSFORMER, ""
+    if source.files is TRANSFORMERS:
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            text = (source.folder / "modules.json").read_text(encoding="utf-8")
+            first = json.loads(text)[0]
+            kind, path = str(first["type"]).rsplit(".", 1)[-1], str(first["path"])
+    # Another kind is refused where the list is read.
+    return (kind, path) if kind in (TRANSFORMER, STATIC) else (TRANSFORMER, "")
+
+
 def unloadable(source: ModelSource, error: Exception) -> ModelUnavailableError:
     """Return the error of a model whose files are there but do not serve."""
+    if "trust_remote_code" in str(error):
+        error = ValueError("it needs code of its own, which is never run")
+        other = "another model, such as 'intfloat/multilingual-e5-small'"
+    else:
+        other = "another model"
     msg = (
         f"The model {source.name!r} cannot be loaded: {_first_line(error)}; expected a "
         f"complete encoder that {source.files.library} loads without code of its own, "
-        f"in {source.folder}. Fetch or save it again, or choose another model."
+        f"in {source.folder}. Fetch or save it again, or choose {other}."
     )
     return ModelUnavailableError(msg)
 

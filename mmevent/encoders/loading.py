@@ -92,8 +92,9 @@ def load_model(
     key = (kind.kind, where, revision, given, place, dtype, backend, wanted)
     with _lock, full_precision(), undisturbed():
         found = find_model(key)
-        if isinstance(found, kind):
-            return found
+        if found is not None:
+            # The key names its kind.
+            return found  # type: ignore[return-value]
         source = locate_model(
             name,
             revision=revision,
@@ -120,7 +121,7 @@ def load_model(
 
 def _signature(folder: Path) -> Hashable:
     """Return what changes when a folder's files are replaced."""
-    paths = sorted([*folder.glob("*.*"), *folder.glob("*/config.json")])
+    paths = sorted([*folder.glob("*.*"), *folder.glob("*/*.*")])
     stats = ((path, path.stat()) for path in paths)
     return tuple((str(path), s.st_size, s.st_mtime_ns) for path, s in stats)
 

@@ -20,6 +20,7 @@ from mmevent._settings import undisturbed
 from mmevent.encoders.hub import TRANSFORMERS, ModelFiles, quiet_loading
 from mmevent.encoders.identity import versions
 from mmevent.encoders.runtime import (
+    MODULES,
     OPENVINO,
     Compiled,
     dtype_of,
@@ -299,7 +300,7 @@ class Model(ABC):
         state = {
             name: tensor.contiguous()
             for name, tensor in self.network.state_dict().items()
-            if name not in self.missing
+            if name not in self.missing and not name.startswith(f"{MODULES}.")
         }
         with quiet_loading():
             self.network.save_pretrained(folder, state_dict=state)

@@ -22,6 +22,9 @@ DTYPES = (AUTO, FLOAT32, BFLOAT16)
 TORCH, OPENVINO = "torch", "openvino"
 BACKENDS = (TORCH, OPENVINO)
 
+# Where a network holds the modules of sentence-transformers that follow it.
+MODULES = "sentence_modules"
+
 # A smaller model spends its time between the operations, not in them.
 _WORTH_CASTING = 1_000_000
 _REPORTER = "openvino_telemetry"
@@ -74,8 +77,8 @@ def check_dtype(dtype: object) -> None:
 def cast(model: Any, dtype: str, device: str) -> Any:
     """Return a model of float32 in another format; "auto" looks at model and device.
 
-    Batch norms, buffers such as the frequencies of positions, and single numbers such
-    as a scale stay as they are: they need more digits.
+    Batch norms, buffers such as the frequencies of positions, single numbers such as a
+    scale, and the few layers after the pooling stay as they are: they need more digits.
     """
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm
@@ -85,8 +88,9 @@ def cast(model: Any, dtype: str, device: str) -> Any:
         wide = n_parameters < _WORTH_CASTING or not has_bf16(device)
         dtype = FLOAT32 if wide else BFLOAT16
     if dtype == BFLOAT16:
+        wide = {m for part in getattr(model, MODULES, ()) for m in part.modules()}
         for module in model.modules():
-            if not isinstance(module, _BatchNorm):
+            if not isinstance(module, _BatchNorm) and module not in wide:
                 for parameter in module.parameters(recurse=False):
                     if parameter.dim():
                         parameter.data = parameter.data.to(torch.bfloat16)

@@ -1,30 +1,45 @@
-"""The encoder of texts: a transformer whose token embeddings are pooled."""
+"""The encoder of texts: token embeddings of a transformer or a table, pooled."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmevent._common import as_whole, json_hash, keep_parameters
+from mmevent._common import keep_parameters
 from mmevent.encoders.base import Encoder
-from mmevent.encoders.hub import ModelSource, quiet_loading, unloadable
+from mmevent.encoders.hub import STATIC, ModelSource
 from mmevent.encoders.identity import OF_TEXTS, restore_tokenizer, text_config
 from mmevent.encoders.loading import (
-    TOKENIZER_PROBES,
     check_same,
-    check_tokenizer_files,
     from_pretrained,
     incomplete,
     model_spec,
     tried,
 )
 from mmevent.encoders.model import Encoded, Model, Spec, cut
-from mmevent.encoders.sentence import read_settings, write_settings
+from mmevent.encoders.runtime import MODULES
+from mmevent.encoders.sentence import (
+    LIBRARY,
+    attach_modules,
+    choose_prompt,
+    read_sentence,
+    run_modules,
+    width_after,
+    write_sentence,
+)
+from mmevent.encoders.static import StaticModel
+from mmevent.encoders.tokens import (
+    chosen_length,
+    load_tokenizer,
+    longest_input,
+    tokenizer_hash,
+)
 from mmevent.exceptions import InputError
 
 if TYPE_CHECKING:
@@ -45,8 +60,8 @@ class TextModel(Model):
     kind = item = "text"
     trial = "a text"
     trainable = True
-    varying = (0, 1)
-    libraries = OF_TEXTS
+    varying: tuple[int, ...] = (0, 1)
+    libraries: tuple[str, ...] = OF_TEXTS
     names: list[str]  # of the network's inputs, in their order
 
     def __init__(
@@ -58,10 +73,14 @@ class TextModel(Model):
         device: str,
         missing: frozenset[str] = frozenset(),
     ) -> None:
-        width = network.config.hidden_size
+        width = width_after(getattr(network, MODULES, ()), network.config.hidden_size)
         super().__init__(network, spec, device=device, width=width, missing=missing)
         self.tokenizer = tokenizer
         self.tokenizing = threading.Lock()  # its padding is a state of its own
+        self.prompt_length: dict[str, int] = {}
+        if len(self.modules):
+            self.libraries = (*OF_TEXTS, LIBRARY)
+            self.prompt_length = self._prompt_length()
 
     @classmethod
     def from_source(
@@ -72,34 +91,54 @@ class TextModel(Model):
         *,
         dtype: str,
         max_length: int | None = None,
-    ) -> TextModel:
+        prompt: str | None = None,
+    ) -> Any:
         """Load the model from its folder; with `expected`, by that spec."""
         from transformers import AutoModel, AutoTokenizer
 
-        settings = read_settings(source)
-        network, missing = from_pretrained(source, AutoModel, dtype, device, expected)
+        sentence = read_sentence(source)
+        if sentence.first == STATIC:
+            return StaticModel.from_source(
+                source,
+                device,
+                expected,
+                sentence=sentence,
+                dtype=dtype,
+                max_length=max_length,
+                prompt=prompt,
+            )
+        place = source._replace(folder=source.folder / sentence.path)
+        network, missing = from_pretrained(place, AutoModel, dtype, device, expected)
         surplus = {name for name in missing if not name.startswith("pooler.")}
         if surplus:
             raise incomplete(source, surplus)
-        tokenizer = _tokenizer(source, AutoTokenizer)
+        if getattr(network.config, "use_cache", False):
+            network.config.use_cache = False  # of a decoder, which is to write no more
+        pooling = sentence.pooling if expected is None else expected["pooling"]
+        tokenizer = load_tokenizer(place, AutoTokenizer)
+        if "modules" in pooling:
+            # Their poolings find a text's tokens on either side, and these have the
+            # same places in every batch.
+            tokenizer.padding_side = "right"
         if expected is not None:
-            restore_tokenizer(source, tokenizer, expected["config"]["tokenizer"])
-        preprocessing = {
-            "lower_case": settings["lower_case"],
-            "prompt": settings["prompt"],
-            "tokenizer_sha256": _tokenizer_hash(tokenizer),
+            restore_tokenizer(place, tokenizer, expected["config"]["tokenizer"])
+        config = text_config(place, network, tokenizer)
+        if "modules" in pooling:
+            config |= attach_modules(source, sentence, network, pooling)
+        preprocessing: Spec = {
+            "lower_case": sentence.lower_case,
+            "prompt": "",
+            "tokenizer_sha256": tokenizer_hash(tokenizer),
         }
-        pooling = {"mode": settings["mode"], "normalize": settings["normalize"]}
         if expected is None:
-            limit = _longest_input(network, tokenizer)
-            length = _max_length(max_length, settings["max_length"], limit)
+            limit = longest_input(network, tokenizer)
+            length = chosen_length(max_length, sentence.max_length, limit)
+            preprocessing["prompt"] = choose_prompt(source, sentence, prompt)
         else:
             wanted = expected["preprocessing"]["tokenizer_sha256"]
             found = preprocessing["tokenizer_sha256"]
             check_same(source, "tokenizer is", wanted, found)
-            preprocessing, pooling = expected["preprocessing"], expected["pooling"]
-            length = expected["max_length"]
-        config = text_config(source, network, tokenizer)
+            preprocessing, length = expected["preprocessing"], expected["max_length"]
         spec = model_spec(
             source, network, missing, config, preprocessing, pooling, length, expected
         )
@@ -114,7 +153,7 @@ class TextModel(Model):
 
     def _save_preprocessing(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
-        write_settings(folder, self.spec, self.width)
+        write_sentence(folder, self.spec, self.width, self.modules)
 
     def _batches(self, items: Sequence[str], batch_size: int) -> list[list[int]]:
         """Put texts of as many tokens together, so that little is padded."""
@@ -134,6 +173,19 @@ class TextModel(Model):
     def _n_tokens(self, texts: Sequence[str]) -> NDArray[np.intp]:
         ids = self._tokenize(list(texts), verbose=False)["input_ids"] if texts else []
         return np.fromiter(map(len, ids), np.intp, len(ids))
+
+    @property
+    def modules(self) -> Any:
+        """Return the modules of sentence-transformers that follow the network."""
+        return getattr(self.network, MODULES, ())
+
+    def _prompt_length(self) -> dict[str, int]:
+        """Return what a pooling that leaves the prompt out has to know."""
+        if not self.spec["preprocessing"]["prompt"]:
+            return {}
+        ids = self._tokenize([""], verbose=False)["input_ids"][0]
+        ends = bool(ids) and ids[-1] in self.tokenizer.all_special_ids
+        return {"prompt_length": len(ids) - ends}
 
     def _tokenize(self, texts: Sequence[str], **options: Any) -> Any:
         preprocessing = self.spec["preprocessing"]
@@ -158,7 +210,14 @@ class TextModel(Model):
         return self.features(dict(zip(self.names, inputs, strict=True)))
 
     def _example(self) -> tuple[Any, ...]:
-        return tuple(self._inputs(["a march through the city", "a day"]).values())
+        # Without a prompt, which could be all that is read: one text is to be padded.
+        bare = copy(self)
+        bare.spec = self.spec | {
+            "preprocessing": self.spec["preprocessing"] | {"prompt": ""}
+        }
+        inputs = bare._inputs(["a march through the city", "a day"])
+        self.names = bare.names
+        return tuple(inputs.values())
 
     def picture(self, items: Sequence[str], i: int) -> str:
         """Return a text; there is nothing to decode."""
@@ -183,6 +242,9 @@ class TextModel(Model):
         import torch
 
         hidden = self.network(**inputs).last_hidden_state.float()
+        if len(self.modules):
+            given = {**inputs, "token_embeddings": hidden, **self.prompt_length}
+            return run_modules(self.modules, given)
         mask = inputs["attention_mask"].unsqueeze(-1).bool()
         mode = self.spec["pooling"]["mode"]
         if mode == "cls":
@@ -200,19 +262,26 @@ class TextEncoder(Encoder):
     """Texts to the pooled embeddings of a pretrained transformer.
 
     Token embeddings are averaged and L2-normalised, unless the model's own
-    sentence-transformers files say otherwise. Each distinct text is encoded once. A
-    scikit-learn transformer that needs no fit.
+    sentence-transformers files say otherwise: pooling of any kind, dense layers, and
+    static models (model2vec), which have one vector a token and no network. Each
+    distinct text is encoded once. A scikit-learn transformer that needs no fit.
 
     Parameters
     ----------
     model : str, default="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
-        Name on the Hugging Face hub, or folder, of a transformers encoder with
-        safetensors weights. A folder is never looked for on the network.
+        Name on the Hugging Face hub, or folder, of a transformers encoder or a
+        sentence-transformers model with safetensors weights. A folder is never looked
+        for on the network.
     revision : str or None, default=None
         Branch, tag or commit of a hub model; None for its newest.
     max_length : int or None, default=None
         Number of tokens that are read of a text, the special ones included; the rest
-        is cut off. None for the model's own.
+        is cut off. None for the model's own, of 8,192 at most.
+    prompt : str or None, default=None
+        What stands before each text: the name of one of the model's own prompts, such
+        as "query"; or the words themselves, which hold a space or a colon, such as
+        "query: " for E5. "" is no prompt. None is the model's own default, which most
+        models do not have; ``spec_["preprocessing"]["prompt"]`` says what was used.
     device : str, default="auto"
         Torch device. "auto" takes the first there is of cuda, mps and cpu.
     dtype : {"auto", "float32", "bfloat16"}, default="auto"
@@ -257,14 +326,15 @@ class TextEncoder(Encoder):
     Examples
     --------
     >>> from mmevent import TextEncoder
-    >>> encoder = TextEncoder("intfloat/multilingual-e5-small", max_length=128)
-    >>> encoder.get_params()["max_length"]
-    128
+    >>> encoder = TextEncoder("intfloat/multilingual-e5-small", prompt="query: ")
+    >>> encoder.get_params()["prompt"]
+    'query: '
     """
 
     model_class = TextModel
 
     max_length: int | None
+    prompt: str | None = None  # of an encoder that an earlier version saved
 
     def __init__(
         self,
@@ -272,6 +342,7 @@ class TextEncoder(Encoder):
         *,
         revision: str | None = None,
         max_length: int | None = None,
+        prompt: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
         backend: str = "torch",
@@ -322,7 +393,12 @@ class TextEncoder(Encoder):
     @property
     def settings(self) -> dict[str, Any]:
         """Return the parameters of this kind of encoder that shape its features."""
-        return {"max_length": self.max_length}
+        if not (self.prompt is None or isinstance(self.prompt, str)):
+            raise InputError(
+                f"`prompt` must be None or a text; got {self.prompt!r}. Use the name "
+                f"of one of the model's prompts, or the words, such as 'query: '."
+            )
+        return {"max_length": self.max_length, "prompt": self.prompt}
 
     def __sklearn_tags__(self) -> Any:
         """Say that `X` holds strings."""
@@ -353,50 +429,3 @@ def read_texts(X: Any) -> list[str]:
             )
             raise InputError(msg)
     return [str(text) for text in texts]
-
-
-def _tokenizer(source: ModelSource, auto: Any) -> Any:
-    try:
-        with quiet_loading():
-            tokenizer = auto.from_pretrained(
-                source.folder, local_files_only=True, trust_remote_code=False
-            )
-    except Exception as error:
-        raise unloadable(source, error) from error
-    check_tokenizer_files(source, tokenizer)
-    if tokenizer.pad_token is None:
-        raise unloadable(source, ValueError("its tokenizer has no padding token"))
-    return tokenizer
-
-
-def _tokenizer_hash(tokenizer: Any) -> str:
-    ids = tokenizer(TOKENIZER_PROBES, verbose=False)["input_ids"]
-    return json_hash([tokenizer.get_vocab(), ids])
-
-
-def _longest_input(network: Any, tokenizer: Any) -> int:
-    """Return the most tokens that network and tokenizer can take."""
-    limits = [tokenizer.model_max_length]
-    positions = getattr(network.config, "max_position_embeddings", None)
-    if positions:
-        table = getattr(
-            getattr(network, "embeddings", None), "position_embeddings", None
-        )
-        # RoBERTa and its relatives number positions from padding_idx + 1.
-        padding = getattr(table, "padding_idx", None)
-        limits.append(positions - (0 if padding is None else padding + 1))
-    return int(min(limits))
-
-
-def _max_length(wanted: object, of_folder: int | None, limit: int) -> int:
-    if wanted is None:
-        return min(of_folder or limit, limit)
-    length = as_whole(wanted)
-    if length is None or not 3 <= length <= limit:
-        msg = (
-            f"`max_length` must be None or a number of tokens from 3 to {limit}, the "
-            f"most this model can read; got {wanted!r}. Use max_length=None for the "
-            f"model's own length."
-        )
-        raise InputError(msg)
-    return length

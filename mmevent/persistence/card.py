@@ -193,6 +193,8 @@ def branches_of(fitted: FittedDetector, encoders: list[dict[str, Any]]) -> str:
             lines.append(
                 f"longer texts are cut off after {encoder['max_length']} tokens"
             )
+        if encoder.get("prompt"):
+            lines.append(f"before each text stands {encoder['prompt']!r}")
         if encoder["folder"]:
             lines.append(f"copied to `{encoder['folder']}`")
         parts.append("- " + "\n  - ".join(lines))

@@ -253,6 +253,7 @@ def _preprocessing(fitted: FittedDetector, facts: Mapping[str, Any]) -> Items:
             if encoder["max_length"]
             else ""
         )
+        + (f", after {encoder['prompt']!r}" if encoder.get("prompt") else "")
         for encoder in facts["encoders"]
     ]
     return {

@@ -55,10 +55,17 @@ def encoders_of(branches: Any, *, standalone: bool) -> list[dict[str, Any]]:
                     "weights_sha256": spec["weights_sha256"],
                     "max_length": spec["max_length"],
                     "identity": identity,
+                    **_prompt_of(spec),
                     "folder": f"{ENCODERS}/{kind}-{identity[:12]}" if copied else None,
                 },
             )
     return list(described.values())
+
+
+def _prompt_of(spec: Spec) -> dict[str, str]:
+    """Return what stands before each text, where something does."""
+    prompt = spec["preprocessing"].get("prompt")
+    return {"prompt": prompt} if isinstance(prompt, str) and prompt else {}
 
 
 def copy_encoders(branches: Any, encoders: list[dict[str, Any]], root: Path) -> None:

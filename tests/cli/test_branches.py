@@ -49,6 +49,10 @@ def test_an_encoder_is_trained(
         ("--pretrained openai", "--pretrained needs a CLIP branch"),
         ("--image-branch clip-probe --train-image all", "--train-image needs"),
         ("--image-branch clip-probe --image none", "leaves nothing for the branch"),
+        (
+            "--text none --text-prompt query",
+            "--text-prompt does nothing with --text none",
+        ),
         ("--train-text some", "expected head, all or a number of blocks, got 'some'"),
         ("--image-branch clip-zero-shot --event riot", "'riot'"),
         ("--text none --image none --device cpu", "--device does nothing with --text"),
