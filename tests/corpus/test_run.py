@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from filelock import FileLock
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 import mmevent
 from mmevent.corpus import export_run, predict, read_run, run_status
@@ -20,40 +16,6 @@ from mmevent.exceptions import InputError, MmeventWarning, RunError, StorageErro
 from mmevent.posts import read_table, write_table
 
 ROWS = 8
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    posts = [
-        {"text": f"{'march' if n % 2 else 'sun'} {n} {'crowd' if n % 3 else 'sea'}"}
-        for n in range(80)
-    ]
-    detector = mmevent.EventDetector(
-        text=make_pipeline(TfidfVectorizer(), LogisticRegression()),
-        image=None,
-        cv=2,
-        inner_cv=2,
-        n_trials=5,
-        random_state=0,
-    )
-    detector.fit(posts, [n % 2 for n in range(80)])
-    path = tmp_path_factory.mktemp("run") / "model"
-    detector.save(path)
-    return path
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "posts"
-    folder.mkdir()
-    for name, suffix in (("a", ".csv"), ("b", ".parquet"), ("c", ".jsonl")):
-        texts = [f"march {name}{n}" if n % 3 else f"sun\n{n}" for n in range(20)]
-        ids = [f"{name}{n}" for n in range(20)]
-        write_table(
-            pd.DataFrame({"id": ids, "text": texts, "place": ids}),
-            folder / f"{name}{suffix}",
-        )
-    return folder
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -110,38 +72,6 @@ def test_a_stopped_run_ends_like_one_that_was_not(
         assert again.n_flagged == int(read_run(tmp_path / "run")["prediction"].sum())
 
 
-def test_a_damaged_part_is_made_anew(model: Path, source: Path, tmp_path: Path) -> None:
-    predict(model, source, tmp_path / "run", part_rows=ROWS)
-    before = content(tmp_path / "run")
-    (tmp_path / "run" / "part-00001-0000001.parquet").write_bytes(b"PAR1")
-    assert predict(model, source, tmp_path / "run", part_rows=ROWS).n_made == 1
-    assert content(tmp_path / "run") == before
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"policy": 0.25}, "policy"),
-        ({"part_rows": 9}, "part_rows"),
-        ({"keep": ["place"]}, "keep"),
-    ],
-)
-def test_other_settings_are_refused(
-    model: Path, source: Path, tmp_path: Path, change: dict[str, Any], said: str
-) -> None:
-    predict(model, source, tmp_path / "run", part_rows=ROWS)
-    with pytest.raises(InputError, match=f"holds another run.*{said}"):
-        predict(model, source, tmp_path / "run", **({"part_rows": ROWS} | change))
-
-
-def test_a_changed_source_is_refused(model: Path, source: Path, tmp_path: Path) -> None:
-    predict(model, source, tmp_path / "run", part_rows=ROWS)
-    with (source / "a.csv").open("a") as stream:
-        stream.write("x,y,z\r\n")
-    with pytest.raises(InputError, match=r"content of .*a\.csv"):
-        predict(model, source, tmp_path / "run", part_rows=ROWS)
-
-
 def test_a_source_that_changes_in_a_run_stops_it(
     model: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,16 +85,6 @@ def test_a_source_that_changes_in_a_run_stops_it(
     monkeypatch.setattr(run, "write_part", changed)
     with pytest.raises(RunError, match=r"b\.parquet' was changed or deleted"):
         predict(model, source, tmp_path / "run", part_rows=ROWS)
-
-
-def test_an_edited_manifest_is_refused(
-    model: Path, source: Path, tmp_path: Path
-) -> None:
-    predict(model, source, tmp_path / "run")
-    path = tmp_path / "run" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model": "x"}))
-    with pytest.raises(InputError, match="was edited"):
-        predict(model, source, tmp_path / "run")
 
 
 def test_two_runs_on_one_target_do_not_mix(
@@ -250,15 +170,3 @@ def test_a_full_disk_keeps_finished_parts(
         export_run(tmp_path / "run", tmp_path / "all.csv")
     assert not (tmp_path / "all.csv").exists()
     assert predict(model, source, tmp_path / "run", part_rows=ROWS).n_made == 6
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_parts_are_joined(
-    model: Path, source: Path, tmp_path: Path, suffix: str
-) -> None:
-    predict(model, source, tmp_path / "run", part_rows=ROWS)
-    path = tmp_path / f"all{suffix}"
-    assert export_run(tmp_path / "run", path) == 60
-    table, expected = read_table(path), read_run(tmp_path / "run")
-    assert table["id"].tolist() == expected["id"].tolist()
-    assert table["score"].tolist() == expected["score"].tolist()
