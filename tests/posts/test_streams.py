@@ -72,7 +72,7 @@ def test_stretches_hold_the_cells_of_the_table(
         b"id,text\r1,a\r2,b\r3,c",
         "id,text\n1,ä\n2,ö\n".encode("utf-16"),
         "id,text\n1,ä\n2,ö\n".encode("cp1252"),
-        b'" id ","te\nxt"\n1,"a"\n2,b\n',
+        b'" id ","wo\nrd"\n1,"a"\n2,b\n',
         b'id,text\n1,a "quoted" word\n2,b\n',
         b"text\n1.0\n2\nx\n",
         b"id,text,\n1,a,\n2,b,\n",
