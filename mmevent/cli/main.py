@@ -17,6 +17,7 @@ COMMANDS = {
     "fit": ("fit", "Learn a detector from hand-coded posts."),
     "evaluate": ("evaluate", "Say how well a model does on hand-coded posts."),
     "predict": ("predict", "Predict every post of a table."),
+    "export": ("runs", "Join the parts of a run over a corpus to one table."),
     "sample": ("corpus", "Draw predicted posts for coding by hand."),
     "agreement": ("corpus", "Measure how far coders agree."),
     "estimate": ("corpus", "Estimate events, precision and recall from such a sample."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmevent.cli import pictures, shared
+from mmevent.cli import pictures, runs, shared
 from mmevent.cli.console import check_apart, show, start_session
 from mmevent.exceptions import InputError
 
@@ -22,7 +22,7 @@ _BATCH_SIZE = 500  # posts whose images are in memory at a time
 
 OPTIONS = [
     click.argument("folder", type=shared.PATH),
-    click.argument("posts", type=shared.PATH),
+    click.argument("posts", type=shared.PATH, metavar="POSTS"),
     shared.TEXT,
     shared.IMAGES,
     shared.ID,
@@ -49,7 +49,9 @@ OPTIONS = [
     shared.BATCH_SIZE,
     shared.CACHE,
     shared.QUIET,
-    shared.OUTPUT_TABLE,
+    runs.PART_ROWS,
+    runs.STATUS,
+    runs.OUTPUT,
 ]
 
 
@@ -58,13 +60,15 @@ OPTIONS = [
         "mmevent predict model uncoded.csv -o predictions.csv",
         "mmevent predict model uncoded.parquet --image-root pictures \\",
         "    -o predictions.parquet",
+        "mmevent predict model 'posts/*.csv' -o run/",
+        "mmevent predict --status run",
     )
 )
 @shared.takes(OPTIONS)
 def predict(
     folder: Path,
     posts: Path,
-    output: Path,
+    output: str,
     quiet: bool,
     cache_file: str | None,
     **options: Any,
@@ -75,7 +79,27 @@ def predict(
     threshold, the score, the rule that decided (both, text, image or none), the
     probabilities, and what was wrong with which image. Columns are those named in the
     fit, unless named anew.
+
+    With a folder as output (a name that ends in "/"), POSTS can also be a folder or a
+    pattern of files. They are predicted in parts, in memory that does not grow; the
+    same command started again goes on where it was stopped.
     """
+    if runs.is_folder(output):
+        runs.predict_parts(folder, posts, Path(output), quiet, cache_file, options)
+        return
+    if options["part_rows"] is not None:
+        shared.refuse("--part-rows is for a folder as output: end its name with '/'.")
+    _predict_table(folder, posts, Path(output), quiet, cache_file, options)
+
+
+def _predict_table(
+    folder: Path,
+    posts: Path,
+    output: Path,
+    quiet: bool,
+    cache_file: str | None,
+    options: dict[str, Any],
+) -> None:
     from mmevent.posts import write_table
     from mmevent.tables.tables import check_table_path
 

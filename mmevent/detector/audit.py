@@ -66,7 +66,27 @@ def audit_posts(
     threshold, budget = fitted.threshold, budget_of(fitted.policy)
     if budget is not None:
         threshold = budget_threshold(audit["score"], budget)
-    return _decide(audit, threshold, np.array(fitted.coding))
+    return decide(audit, threshold, np.array(fitted.coding))
+
+
+@with_own_settings
+def audit_part(
+    fitted: FittedDetector, posts: Any, reading: Reading, *, first: bool
+) -> pd.DataFrame:
+    """Return the audit of some posts of a corpus.
+
+    Only of the `first` posts a picture at least must be usable. Of a budget, which is
+    one for the whole corpus, prediction and margin are missing.
+    """
+    prepared = reading.read(posts, fitted.needed())
+    if first:
+        fitted.check_images([prepared])
+    audit = _score(fitted, prepared, verbose=False)
+    if first and fitted.image is not None:
+        _check_some_usable(audit)
+    if budget_of(fitted.policy) is not None:
+        return audit
+    return decide(audit, fitted.threshold, np.array(fitted.coding))
 
 
 def _check_some_usable(audit: pd.DataFrame) -> None:
@@ -174,9 +194,7 @@ def _tabulate(
     return table
 
 
-def _decide(
-    audit: pd.DataFrame, threshold: float, coding: NDArray[Any]
-) -> pd.DataFrame:
+def decide(audit: pd.DataFrame, threshold: float, coding: NDArray[Any]) -> pd.DataFrame:
     """Insert predictions and margins; `coding` has the labels of both classes."""
     score = audit["score"].to_numpy()
     audit = audit.copy()

@@ -33,7 +33,7 @@ def read_delimited(data: bytes, usual: bytes) -> pd.DataFrame:
     """
     if _LONE_CR.search(data[: data.find(b"\n") + 1 or None]):
         data = data.replace(b"\r", b"\n")  # as programs for the Macintosh wrote
-    data, separator = _separator(data, usual)
+    data, separator = find_separator(data, usual)
     data, hidden = _hide(data)
     try:
         frame = _rows_of(data, separator)
@@ -107,7 +107,7 @@ def _without_quoting(data: bytes) -> pd.DataFrame | None:
     return frame
 
 
-def _separator(data: bytes, usual: bytes) -> tuple[bytes, bytes]:
+def find_separator(data: bytes, usual: bytes) -> tuple[bytes, bytes]:
     """Return the data and what separates their cells."""
     if stated := _STATED.match(data):
         # Its line end stays, so that the lines below keep their numbers.

@@ -16,7 +16,7 @@ _MARKS = (
 )
 # Their bytes can be UTF-8 by chance, with another meaning.
 _LIKE_UTF8 = ("utf-16", "utf-32", "utf-7", "iso2022", "hz")
-_CONTROLS = re.compile("[\x80-\x9f]")
+CONTROLS = re.compile("[\x80-\x9f]")
 
 
 def check_encoding(encoding: str | None) -> None:
@@ -74,9 +74,7 @@ def _decoded(data: bytes, path: str, encoding: str) -> bytes:
             f"line {_line(data, error.start)}. Name another encoding by --encoding "
             "(encoding= in Python), or save the file again as UTF-8."
         ) from error
-    if codecs.lookup(encoding).name == "iso8859-1" and (
-        found := _CONTROLS.search(text)
-    ):
+    if codecs.lookup(encoding).name == "iso8859-1" and (found := CONTROLS.search(text)):
         raise InputError(
             f"{path!r} is not in Latin-1: expected letters and signs, and got "
             f"0x{ord(found[0]):02x}, which has none there, in line "

@@ -128,7 +128,7 @@ def read_table(
         if isinstance(error, InputError):
             raise
         raise _explain(path, suffix, error) from error
-    frame.columns = _names(path, list(frame.columns))
+    frame.columns = unspaced_names(path, list(frame.columns))
     return frame
 
 
@@ -144,7 +144,7 @@ def _read(path: Path, suffix: str, packed: bool, encoding: str | None) -> pd.Dat
     return _TEXT[suffix](data)
 
 
-def _names(path: Path, names: list[object]) -> pd.Index:
+def unspaced_names(path: Path, names: list[object]) -> pd.Index:
     """Return the names of columns without spaces around them, each of which is one."""
     stripped = [name.strip() if isinstance(name, str) else name for name in names]
     for place, name in enumerate(stripped):

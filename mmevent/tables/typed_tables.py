@@ -38,10 +38,21 @@ def read_parquet(path: Path) -> pd.DataFrame:
     try:
         with path.open("rb") as stream:
             table = pyarrow.parquet.read_table(stream)
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            _validate(name, column)
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(error) from error
+    return parquet_frame(table)
+
+
+def parquet_frame(table: Any) -> pd.DataFrame:
+    """Return a table of Arrow as a data frame, every cell exact.
+
+    Raises
+    ------
+    ValueError
+        If text is not UTF-8.
+    """
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        _validate(name, column)
     # Integers with missing values would become floats, which cut long ids.
     frame = table.to_pandas(integer_object_nulls=True)
     named = [name for name in frame.index.names if name is not None]
