@@ -90,7 +90,10 @@ def threshold_spread(
     for choose, labels in ways:
         group = np.unique(labels, return_inverse=True)[1]
         if np.isclose(choose(np.arange(len(group)), group), threshold):
-            return _resampled(threshold, choose, group, tested["score"].to_numpy(float))
+            score = tested["score"].to_numpy(dtype=float)
+            if stages is not None and threshold >= 1:  # below 1 the first stage decides
+                score = np.append(np.maximum(score, 1.0), 1.0)
+            return _resampled(threshold, choose, group, score)
     return pd.DataFrame()
 
 
@@ -125,11 +128,11 @@ def _outwards(low: float, high: float, score: FloatArray) -> tuple[float, float]
     """Return the scores next to an interval of thresholds, which then has width.
 
     Posts are flagged at the threshold and above. Where all of them are, every threshold
-    down to 0 does the same.
+    down to 0, or to 1 in a second stage, does the same.
     """
     below, above = score[score < low], score[score >= high]
     return (
-        float(below.max()) if len(below) else min(low, 0.0),
+        float(below.max()) if len(below) else min(low, float(score.min() >= 1.0)),
         float(above.min()) if len(above) else high,
     )
 
