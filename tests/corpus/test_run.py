@@ -116,6 +116,10 @@ def test_a_corrupt_file_is_named_and_the_others_predicted(
     assert not status["finished"]
     assert status["posts"] == 40
     assert len(status["failed"]) == 2
+    with pytest.warns(UnusableInputWarning, match=r"2 files .*b\.parquet.*d\.csv"):
+        assert len(read_run(tmp_path / "run")) == 40
+    with pytest.warns(UnusableInputWarning, match="posts are missing"):
+        export_run(tmp_path / "run", tmp_path / "all.csv")
 
 
 @pytest.mark.parametrize("pattern", ["none/*.csv", "posts/*.xyz"])
