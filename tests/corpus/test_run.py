@@ -12,7 +12,13 @@ from filelock import FileLock
 
 import mmevent
 from mmevent.corpus import export_run, predict, read_run, run_status
-from mmevent.exceptions import InputError, MmeventWarning, RunError, StorageError
+from mmevent.exceptions import (
+    InputError,
+    MmeventWarning,
+    RunError,
+    StorageError,
+    UnusableInputWarning,
+)
 from mmevent.posts import read_table, write_table
 
 ROWS = 8
