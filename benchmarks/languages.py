@@ -220,6 +220,7 @@ def flood_tweets(arguments: argparse.Namespace) -> dict[str, Any]:
         f"going on, {posts['event'].nunique():,} events. Threshold by cross-fitting "
         "within what is learnt from. Intervals are by resampling events, not seeds. "
         "The e5 here is multilingual-e5-small in 4 bits, a little worse than the "
-        "original; its prefix is its own default, 'query: '."
+        "original; its prefix is its own default, 'query: '. The MiniLM is "
+        "all-MiniLM-L6-v2, which was trained on English; it is not the default."
     )
     return {"tables": tables, "notes": [note]}
