@@ -34,6 +34,7 @@ _OPTIONS = {
     "prevalence": "--prevalence",
     "prompt": "--text-prompt",
     "random_state": "--seed",
+    "rule": "--rule",
     "sample": "--sample",
     "second_stage": "--second-stage",
     "seeds": "--seeds",
