@@ -104,7 +104,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         digest = content.pop("sha256")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{str(folder)!r} is no folder of a run: expected {MANIFEST} in it, which "
             "mmevent predict writes. Correct the path."

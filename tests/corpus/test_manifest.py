@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mmevent.corpus import predict
+from mmevent.corpus.manifest import read_manifest
 from mmevent.exceptions import InputError
 
 ROWS = 8
@@ -46,3 +47,10 @@ def test_a_changed_source_is_refused(model: Path, source: Path, tmp_path: Path) 
         stream.write("x,y,z\r\n")
     with pytest.raises(InputError, match=r"content of .*a\.csv"):
         predict(model, source, tmp_path / "run", part_rows=ROWS)
+
+
+def test_a_file_is_no_folder_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "posts.csv").write_text("id\n")
+    for path in (tmp_path, tmp_path / "posts.csv"):
+        with pytest.raises(InputError, match="no folder of a run"):
+            read_manifest(path)
