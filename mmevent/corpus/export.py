@@ -98,7 +98,8 @@ def _to_parquet(folder: Path, path: Path) -> int:
     from pyarrow import parquet
 
     content, n_posts = read_manifest(folder), 0
-    next(read_parts(folder, []))  # refuses a run that is not finished
+    for _ in read_parts(folder, []):
+        pass  # refuses a run that is not finished, or lacks a part
     first = folder / content["parts"][0]["name"]
     schema = parquet.read_schema(first).remove_metadata()
     with parquet.ParquetWriter(path, schema) as writer:

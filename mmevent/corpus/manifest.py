@@ -111,7 +111,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise _edited(path) from error
-    if digest != _digest(content):
+    names = [part["name"] for part in content.get("parts", [])]
+    if digest != _digest(content) or any(name != Path(name).name for name in names):
         raise _edited(path)
     return content
 

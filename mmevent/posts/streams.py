@@ -268,9 +268,8 @@ def _header(
     if len(head) < sum(map(len, looked)):  # Excel's own first line
         begin += len(next(lines))
     header = b""
-    for begin_, end, data in _cut(lines, 1, separator, begin):
+    for _, end, data in _cut(lines, 1, separator, begin):
         header, begin = data, end
-        del begin_
         break
     else:
         raise pd.errors.EmptyDataError("no header.")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mmevent.corpus import predict
-from mmevent.corpus.manifest import read_manifest
+from mmevent.corpus.manifest import read_manifest, write_manifest
 from mmevent.exceptions import InputError
 
 ROWS = 8
@@ -54,3 +54,9 @@ def test_a_file_is_no_folder_of_a_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "posts.csv"):
         with pytest.raises(InputError, match="no folder of a run"):
             read_manifest(path)
+
+
+def test_no_part_lies_outside_the_folder(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"parts": [{"name": "../part-00000-0000000.parquet"}]})
+    with pytest.raises(InputError, match="edited or is damaged"):
+        read_manifest(tmp_path)
