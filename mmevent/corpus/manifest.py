@@ -104,12 +104,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         digest = content.pop("sha256")
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, KeyError) as error:
         raise InputError(
-            f"{str(folder)!r} is no folder of a run: expected {MANIFEST} in it, which "
-            "mmevent predict writes. Correct the path."
+            f"{str(folder)!r} is no folder of a run: expected in it the {MANIFEST} "
+            "that mmevent predict writes. Correct the path."
         ) from error
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise _edited(path) from error
     names = [part["name"] for part in content.get("parts", [])]
     if digest != _digest(content) or any(name != Path(name).name for name in names):

@@ -49,9 +49,9 @@ def test_a_changed_source_is_refused(model: Path, source: Path, tmp_path: Path) 
         predict(model, source, tmp_path / "run", part_rows=ROWS)
 
 
-def test_a_file_is_no_folder_of_a_run(tmp_path: Path) -> None:
+def test_what_is_no_folder_of_a_run_is_refused(model: Path, tmp_path: Path) -> None:
     (tmp_path / "posts.csv").write_text("id\n")
-    for path in (tmp_path, tmp_path / "posts.csv"):
+    for path in (tmp_path, tmp_path / "posts.csv", model):
         with pytest.raises(InputError, match="no folder of a run"):
             read_manifest(path)
 
